@@ -1,0 +1,232 @@
+//! What can be set, with its bounds and defaults.
+
+use core::time::Duration;
+
+use crate::budget::Limit;
+use crate::dialect::Dialect;
+use crate::error::ConfigError;
+
+/// How [`Socket::send`](crate::Socket::send) distributes messages. Default: [`SendMode::RoundRobin`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SendMode {
+    /// Each message to one peer, to one after another. A peer that cannot take a message now is passed over.
+    #[default]
+    RoundRobin,
+    /// Each message to every connected peer.
+    Publish,
+}
+
+/// What happens to a connection whose peer shows an identity that another connection already has.
+/// Default: [`DuplicateIdentity::Probe`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DuplicateIdentity {
+    /// Ask the connection that holds the identity for a sign of life, and keep the newcomer waiting meanwhile. It
+    /// takes the place of a holder that fails, or that stays silent for a heartbeat interval and one second; it is
+    /// refused as soon as one byte arrives from the holder. A peer that comes back while its old connection is
+    /// half-open is so served within seconds, and a healthy one is never displaced.
+    #[default]
+    Probe,
+    /// Refuse the newcomer. A peer whose old connection is half-open stays out until that one times out.
+    Reject,
+    /// Let the newcomer take the place of the holder. Anybody who knows an identity can displace its owner.
+    Replace,
+}
+
+/// What happens under [`SendMode::Publish`] to a peer whose queue is full. Default: [`SlowPeer::DropNewest`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SlowPeer {
+    /// It misses what is published until its queue is half empty again. Nobody else notices.
+    #[default]
+    DropNewest,
+    /// It misses the oldest messages that wait for it, never those already being written. Nobody else notices.
+    DropOldest,
+    /// It is disconnected. Nobody else notices.
+    Disconnect,
+    /// Sending waits for it, for all peers, but no longer than this; then it is disconnected.
+    Block(Duration),
+}
+
+macro_rules! setters {
+    ($($(#[$doc:meta])* $name:ident: $type:ty = $default:expr;)*) => {
+        /// The settings of a socket.
+        ///
+        /// Each setter takes the configuration and gives it back, so that they chain. What contradicts itself is
+        /// reported when a socket is made of it.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct Config {
+            $(pub(crate) $name: $type,)*
+        }
+
+        impl Default for Config {
+            fn default() -> Self {
+                Self { $($name: $default,)* }
+            }
+        }
+
+        impl Config {
+            $($(#[$doc])*
+            #[must_use]
+            pub fn $name(mut self, value: $type) -> Self {
+                self.$name = value;
+                self
+            })*
+        }
+    };
+}
+
+setters! {
+    /// How `send` distributes messages. Default: [`SendMode::RoundRobin`]. Sending to one identity works in any mode.
+    send_mode: SendMode = SendMode::default();
+
+    /// Which dialects are spoken. Default: [`Dialect::Auto`], both.
+    dialect: Dialect = Dialect::default();
+
+    /// What happens to a peer that shows an identity already connected. Default: [`DuplicateIdentity::Probe`].
+    duplicate_identity: DuplicateIdentity = DuplicateIdentity::default();
+
+    /// What happens to a subscriber whose queue is full. Default: [`SlowPeer::DropNewest`].
+    slow_peer: SlowPeer = SlowPeer::default();
+
+    /// A heartbeat is sent after this long without sending. Default: 5 s; at least 1 ms. Existing peers give up on a
+    /// connection after 15 s of silence, so longer than that disconnects from them.
+    heartbeat_interval: Duration = Duration::from_secs(5);
+
+    /// A connection is dead after this long without receiving a byte, unless reading was paused on our side. Default:
+    /// 15 s; longer than the heartbeat interval. Existing peers send a heartbeat every 5 s.
+    heartbeat_timeout: Duration = Duration::from_secs(15);
+
+    /// The time in which a peer must have introduced itself, counted from accept or from the start of a dial.
+    /// Default: 10 s; at least 1 ms. One deadline for all of it, so a peer that sends a byte now and then gains nothing.
+    handshake_timeout: Duration = Duration::from_secs(10);
+
+    /// The time that one attempt to connect may take, names and all addresses included. Default: 5 s; at least 1 ms.
+    /// Kept here for adapters: the core itself does not connect.
+    connect_timeout: Duration = Duration::from_secs(5);
+
+    /// The delay before the first attempt to reconnect; it doubles with each further one. The delay used is drawn
+    /// evenly between zero and this, so that a fleet does not come back in one instant. Default: 100 ms; at least 1 ms.
+    reconnect_delay: Duration = Duration::from_millis(100);
+
+    /// The longest delay between two attempts to reconnect. Default: 10 s; no shorter than the first.
+    reconnect_delay_max: Duration = Duration::from_secs(10);
+
+    /// The largest payload that is sent or received, in bytes. Default: 64 MiB; 1 byte to 1 GiB. A longer message from
+    /// a peer closes its connection before memory is spent on it; a longer one of ours is refused.
+    max_message: usize = 64 * MIB;
+
+    /// All that this socket holds for sending: unrouted, queued at peers, being written. A payload that goes to many
+    /// peers counts once. Default: 65,536 messages, 64 MiB. At the bound, `send` waits and `try_send` refuses.
+    send_buffer: Limit = Limit::new(65_536, 64 * MIB);
+
+    /// What may wait at one peer under [`SendMode::RoundRobin`], beside the batch being written to it; the rest waits
+    /// for the first peer that can take it. Default: 1,024 messages, 1 MiB. Larger values bind messages to peers
+    /// earlier.
+    prefetch: Limit = Limit::new(1_024, MIB);
+
+    /// What may wait at one peer under [`SendMode::Publish`], and of messages to one identity in any mode, beside the
+    /// batch being written to it. Default: 16,384 messages, 16 MiB. A subscriber over it is slow, see
+    /// [`Config::slow_peer`]; a message to an identity over it is refused.
+    peer_queue: Limit = Limit::new(16_384, 16 * MIB);
+
+    /// What has been received and not yet taken by the application, large messages that are still arriving included.
+    /// Default: 65,536 messages, 64 MiB. One peer may use as much as is still free, so that none can take it all from
+    /// the others; a peer over that is not read until the application has caught up, and nothing is dropped.
+    receive_buffer: Limit = Limit::new(65_536, 64 * MIB);
+
+    /// Connections at once, those still introducing themselves included. Default: 65,536; at least 1. At the bound no
+    /// connection is accepted.
+    max_connections: usize = 65_536;
+
+    /// Accepted connections that have not introduced themselves, at once. Default: 1,024; at least 1. At the bound no
+    /// connection is accepted, and those that have shown nothing for a second are closed.
+    max_handshakes: usize = 1_024;
+
+    /// How long messages to an identity that has left are held, and how long its return is expected. Default: 60 s.
+    /// Then they are reported as undeliverable.
+    peer_retention: Duration = Duration::from_secs(60);
+
+    /// How long `close` may take to hand over what is still held. Default: 10 s. What is left then is reported.
+    linger: Duration = Duration::from_secs(10);
+}
+
+const MIB: usize = 1 << 20;
+
+/// The largest value of [`Config::max_message`]: 1 GiB.
+const MAX_MESSAGE: usize = 1 << 30;
+
+impl Config {
+    /// The time that one attempt to connect may take. Set by [`Config::connect_timeout`], used by adapters.
+    pub fn connect_deadline(&self) -> Duration {
+        self.connect_timeout
+    }
+
+    /// Reports the first setting that contradicts itself or another.
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        let spans = [
+            ("heartbeat_interval", self.heartbeat_interval),
+            ("handshake_timeout", self.handshake_timeout),
+            ("connect_timeout", self.connect_timeout),
+            ("reconnect_delay", self.reconnect_delay),
+        ];
+        if let Some((setting, _)) = spans.into_iter().find(|(_, span)| *span < Duration::from_millis(1)) {
+            return Err(ConfigError::TooShort { setting });
+        }
+        if self.heartbeat_timeout <= self.heartbeat_interval {
+            return Err(ConfigError::HeartbeatTimeout);
+        }
+        if self.reconnect_delay_max < self.reconnect_delay {
+            return Err(ConfigError::ReconnectDelay);
+        }
+        if self.max_message == 0 || self.max_message > MAX_MESSAGE {
+            return Err(ConfigError::MaxMessage { limit: MAX_MESSAGE });
+        }
+        let limits = [
+            ("send_buffer", self.send_buffer),
+            ("prefetch", self.prefetch),
+            ("peer_queue", self.peer_queue),
+            ("receive_buffer", self.receive_buffer),
+            ("max_connections", Limit::new(self.max_connections, 1)),
+            ("max_handshakes", Limit::new(self.max_handshakes, 1)),
+        ];
+        match limits.into_iter().find(|(_, limit)| limit.messages == 0 || limit.bytes == 0) {
+            Some((setting, _)) => Err(ConfigError::Zero { setting }),
+            None => Ok(()),
+        }
+    }
+
+    /// The longest frame that a peer may send, in a protocol that adds `overhead` bytes to a payload.
+    pub(crate) fn frame_limit(&self, overhead: u32) -> u32 {
+        u32::try_from(self.max_message).unwrap_or(u32::MAX).saturating_add(overhead)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid_and_contradictions_are_named() {
+        let config = Config::default;
+        assert_eq!(config().validate(), Ok(()));
+        assert_eq!(
+            config().heartbeat_timeout(Duration::from_secs(5)).validate(),
+            Err(ConfigError::HeartbeatTimeout)
+        );
+        assert_eq!(
+            config().handshake_timeout(Duration::ZERO).validate(),
+            Err(ConfigError::TooShort { setting: "handshake_timeout" })
+        );
+        assert_eq!(
+            config().send_buffer(Limit::new(0, 1)).validate(),
+            Err(ConfigError::Zero { setting: "send_buffer" })
+        );
+        assert_eq!(config().max_message(0).validate(), Err(ConfigError::MaxMessage { limit: 1 << 30 }));
+        assert_eq!(
+            config().reconnect_delay_max(Duration::from_millis(99)).validate(),
+            Err(ConfigError::ReconnectDelay)
+        );
+    }
+}

@@ -1,0 +1,401 @@
+//! One byte stream: introduction, signs of life, and what waits to be written.
+
+mod handshake;
+mod liveness;
+mod outbox;
+
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use core::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+pub use self::handshake::Role;
+use self::liveness::Liveness;
+pub(crate) use self::outbox::Outbox;
+use crate::batch::{Batch, Settled, Wire};
+use crate::budget::Usage;
+use crate::config::Config;
+use crate::dialect::{FIRST_FRAME_LIMIT, Greeting, GreetingError, Incoming, Protocol};
+use crate::error::{CloseReason, SendError};
+use crate::frame;
+use crate::id::{MessageId, MessageIds};
+use crate::identity::Identity;
+use crate::outgoing::{Outgoing, Route};
+use crate::time::Instant;
+
+/// How long a connection that we have finished is read until the peer closes it, too.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// What is read of a peer that has not introduced itself, or whose introduction is not answered yet, in bytes.
+const HANDSHAKE_READ: usize = 4 * 1024;
+
+/// What a link may read ahead of an open connection, in bytes. A partial frame longer than that is read to its end.
+const OPEN_READ: usize = 256 * 1024;
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The peer has not introduced itself.
+    Introducing { until: Instant },
+    /// It has, and our owner has not decided.
+    Introduced,
+    /// Messages flow.
+    Open,
+    /// We write no further batch. What the peer still sends is read until it closes, or until the time is up, which
+    /// starts to run when our last batch is written.
+    Finishing { until: Option<Instant> },
+}
+
+/// One connection, without routing: the protocol over a single byte stream.
+///
+/// This is the layer for who needs one link and nothing else; [`Socket`](crate::Socket) manages any number of them.
+/// Bytes from the peer go into [`receive`](Self::receive), whose first result is the peer's
+/// [`Greeting`](Incoming::Greeting); [`establish`](Self::establish) accepts it. [`send`](Self::send) queues,
+/// [`transmit`](Self::transmit) fills a [`Batch`] to be written, [`handle_transmitted`](Self::handle_transmitted)
+/// brings it back. [`poll_timeout`](Self::poll_timeout) says when to call [`handle_timeout`](Self::handle_timeout).
+#[derive(Debug)]
+pub struct Connection {
+    config: Arc<Config>,
+    identity: Identity,
+    ids: MessageIds,
+    role: Role,
+    phase: Phase,
+    protocol: Protocol,
+    peer: Option<Identity>,
+    liveness: Liveness,
+    outbox: Outbox,
+    /// Bytes that were left in the reader's buffer when it was last seen.
+    left_over: usize,
+    /// Bytes ever received.
+    received: u64,
+    skipped: u64,
+    sequence: u64,
+}
+
+impl Connection {
+    /// A connection that has just come to be. `seed` makes the ids of its messages; use a different one each time.
+    ///
+    /// # Errors
+    /// [`ConfigError`](crate::ConfigError) if the configuration contradicts itself.
+    pub fn new(
+        config: Config,
+        identity: Identity,
+        role: Role,
+        seed: u64,
+        now: Instant,
+    ) -> Result<Self, crate::ConfigError> {
+        config.validate()?;
+        Ok(Self::assemble(Arc::new(config), identity, role, MessageIds::new(seed), now))
+    }
+
+    pub(crate) fn assemble(
+        config: Arc<Config>,
+        identity: Identity,
+        role: Role,
+        ids: MessageIds,
+        now: Instant,
+    ) -> Self {
+        let protocol = match role {
+            Role::Dialled(protocol) => protocol,
+            // Not spoken until the peer has.
+            Role::Accepted => Protocol::V1,
+        };
+        let mut connection = Self {
+            phase: Phase::Introducing { until: now + config.handshake_timeout },
+            config,
+            identity,
+            ids,
+            role,
+            protocol,
+            peer: None,
+            liveness: Liveness::new(now),
+            outbox: Outbox::default(),
+            left_over: 0,
+            received: 0,
+            skipped: 0,
+            sequence: 0,
+        };
+        if let Role::Dialled(protocol) = role {
+            protocol.encode_greeting(&identity, connection.outbox.control());
+        }
+        connection
+    }
+
+    /// Lets the time for the introduction run from `start`, before now, when the dial began.
+    pub(crate) fn started_at(&mut self, start: Instant) {
+        self.phase = Phase::Introducing { until: start + self.config.handshake_timeout };
+    }
+
+    /// Takes the next frame off the front of `buffer`, the bytes from the peer that were not taken yet.
+    ///
+    /// `Ok(None)` means that nothing can be taken now: more bytes are needed, or [`establish`](Self::establish) is
+    /// awaited. Whole frames are taken without copying. Heartbeats are noted and never returned. The buffer must not be
+    /// changed between two calls but by appending to it.
+    ///
+    /// # Errors
+    /// The connection must be closed, for this reason. The peer is at fault.
+    #[inline]
+    pub fn receive(&mut self, now: Instant, buffer: &mut BytesMut) -> Result<Option<Incoming>, CloseReason> {
+        self.note_received(now, buffer.len());
+        let result = self.take_frame(buffer);
+        self.left_over = buffer.len();
+        result
+    }
+
+    #[inline]
+    fn note_received(&mut self, now: Instant, buffered: usize) {
+        let new = buffered.saturating_sub(self.left_over);
+        if new > 0 {
+            self.received = self.received.saturating_add(new as u64);
+            self.liveness.note_received(now);
+        }
+    }
+
+    #[inline]
+    fn take_frame(&mut self, buffer: &mut BytesMut) -> Result<Option<Incoming>, CloseReason> {
+        match self.phase {
+            Phase::Open | Phase::Finishing { .. } if self.peer.is_some() => {}
+            Phase::Introducing { .. } => return self.take_greeting(buffer),
+            Phase::Introduced | Phase::Open | Phase::Finishing { .. } => return Ok(None),
+        }
+        let limit = self.config.frame_limit(self.protocol.overhead());
+        while let Some(frame) = frame::split(buffer, limit)? {
+            match self.protocol.decode(frame) {
+                Incoming::Heartbeat => {}
+                Incoming::Skipped(_) => self.skipped = self.skipped.saturating_add(1),
+                incoming => return Ok(Some(incoming)),
+            }
+        }
+        Ok(None)
+    }
+
+    fn take_greeting(&mut self, buffer: &mut BytesMut) -> Result<Option<Incoming>, CloseReason> {
+        let frame = match frame::split(buffer, FIRST_FRAME_LIMIT) {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return Ok(None),
+            Err(too_long) => return Err(GreetingError::TooLong { length: too_long.length }.into()),
+        };
+        let greeting = Greeting::decode(&frame)?;
+        self.protocol = self.role.settle(self.config.dialect, greeting)?;
+        self.peer = Some(greeting.identity);
+        self.phase = Phase::Introduced;
+        Ok(Some(Incoming::Greeting(greeting)))
+    }
+
+    /// Accepts the peer that has introduced itself: answers it if it spoke first, and lets messages flow.
+    pub fn establish(&mut self, now: Instant) {
+        if self.phase == Phase::Introduced {
+            if self.role == Role::Accepted {
+                self.protocol.encode_greeting(&self.identity, self.outbox.control());
+            }
+            self.phase = Phase::Open;
+            self.liveness.note_idle(now);
+        }
+    }
+
+    /// Queues a message.
+    ///
+    /// # Errors
+    /// The message comes back if the connection is not open, if the message is too long, or if as much waits as
+    /// [`Config::peer_queue`] allows.
+    pub fn send(&mut self, payload: Bytes) -> Result<(), SendError> {
+        let limit = self.config.max_message;
+        if payload.len() > limit {
+            return Err(SendError::TooLong { payload, limit });
+        }
+        if !self.is_open() {
+            return Err(SendError::Closed(payload));
+        }
+        if !self.config.peer_queue.admits(self.outbox.queued(), payload.len()) {
+            return Err(SendError::PeerFull(payload));
+        }
+        self.sequence += 1;
+        self.outbox.push(Outgoing { payload, sequence: self.sequence, route: Route::Direct });
+        Ok(())
+    }
+
+    /// Queues the acknowledgement of a message that came as [`Incoming::Request`].
+    pub fn acknowledge(&mut self, id: MessageId) {
+        if matches!(self.phase, Phase::Open) {
+            self.protocol.encode_acknowledgement(id, self.outbox.control());
+        }
+    }
+
+    /// Fills `batch` with what is to be written next. Does nothing while it is not written. Returns whether there is
+    /// something to write.
+    pub fn transmit(&mut self, batch: &mut Batch) -> bool {
+        if batch.is_empty() {
+            let wire = Wire { protocol: self.protocol, ids: self.ids };
+            let with_messages = matches!(self.phase, Phase::Open);
+            self.outbox.fill(wire, batch, with_messages);
+        }
+        !batch.is_empty()
+    }
+
+    /// Notes how much of `batch` was written.
+    pub fn handle_transmitted(&mut self, now: Instant, batch: &mut Batch) {
+        self.settle(now, batch);
+    }
+
+    pub(crate) fn settle(&mut self, now: Instant, batch: &mut Batch) -> Settled {
+        let settled = self.outbox.settle(batch);
+        if self.outbox.is_idle() {
+            self.liveness.note_idle(now);
+        }
+        self.start_drain(now);
+        settled
+    }
+
+    /// Writes nothing further but what is being written, and reads until the peer closes, for at most a second.
+    pub fn finish(&mut self, now: Instant) {
+        if !matches!(self.phase, Phase::Finishing { .. }) {
+            self.phase = Phase::Finishing { until: None };
+        }
+        self.start_drain(now);
+    }
+
+    fn start_drain(&mut self, now: Instant) {
+        if self.phase == (Phase::Finishing { until: None }) && self.is_written() {
+            self.phase = Phase::Finishing { until: Some(now + DRAIN) };
+        }
+    }
+
+    /// All that will ever be written is written: the link may close its writing half.
+    fn is_written(&self) -> bool {
+        self.outbox.is_written()
+    }
+
+    /// Whether the link is to close its writing half now.
+    pub fn wants_half_close(&self) -> bool {
+        matches!(self.phase, Phase::Finishing { until: Some(_) })
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) must be called, if nothing happens before.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Introducing { until } => Some(until),
+            Phase::Introduced => None,
+            Phase::Open => {
+                let dead = self.liveness.dead_at(self.config.heartbeat_timeout);
+                let idle = self.outbox.is_idle();
+                let heartbeat = idle.then(|| self.liveness.heartbeat_at(self.config.heartbeat_interval));
+                dead.into_iter().chain(heartbeat).min()
+            }
+            Phase::Finishing { until } => {
+                until.or_else(|| self.liveness.dead_at(self.config.heartbeat_timeout))
+            }
+        }
+    }
+
+    /// Does what is due. Early and repeated calls do nothing.
+    ///
+    /// # Errors
+    /// The connection must be closed, for this reason.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), CloseReason> {
+        match self.phase {
+            Phase::Introducing { until } if until <= now => return Err(CloseReason::HandshakeTimeout),
+            Phase::Finishing { until: Some(until) } if until <= now => return Err(CloseReason::Ended),
+            Phase::Open | Phase::Finishing { until: None } => {
+                if self.liveness.is_dead(now, self.config.heartbeat_timeout) {
+                    return Err(CloseReason::Silent);
+                }
+            }
+            Phase::Introducing { .. } | Phase::Introduced | Phase::Finishing { .. } => {}
+        }
+        let due = self.liveness.heartbeat_at(self.config.heartbeat_interval) <= now;
+        if self.phase == Phase::Open && due && self.outbox.is_idle() {
+            self.protocol.encode_heartbeat(self.outbox.control());
+        }
+        Ok(())
+    }
+
+    /// How many bytes the link may read now, in addition to the `buffered` ones that were not taken yet; zero if it
+    /// must not read.
+    pub fn wants_read(&self, buffered: &[u8]) -> usize {
+        match self.phase {
+            Phase::Introducing { .. } | Phase::Introduced => HANDSHAKE_READ.saturating_sub(buffered.len()),
+            Phase::Open | Phase::Finishing { .. } => OPEN_READ,
+        }
+    }
+
+    /// Messages of which not the last byte was written: first those of `batch`, then those that were not in it.
+    pub fn into_unsent(mut self, batch: &mut Batch) -> impl Iterator<Item = Bytes> {
+        let mut unsent = batch.take_unsent();
+        unsent.append(&mut self.outbox.take_queue());
+        unsent.into_iter().map(|message| message.payload)
+    }
+
+    /// Who the peer says it is, once it has.
+    pub const fn peer(&self) -> Option<Identity> {
+        self.peer
+    }
+
+    /// What is spoken, once the peer has introduced itself.
+    pub fn protocol(&self) -> Option<Protocol> {
+        self.peer.map(|_| self.protocol)
+    }
+
+    /// Whether messages flow in both directions.
+    pub fn is_open(&self) -> bool {
+        self.phase == Phase::Open
+    }
+
+    /// Frames that were skipped as the protocol asks.
+    pub const fn skipped_frames(&self) -> u64 {
+        self.skipped
+    }
+}
+
+/// What only a [`Socket`](crate::Socket) needs.
+impl Connection {
+    pub(crate) fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
+    }
+
+    pub(crate) const fn queued(&self) -> Usage {
+        self.outbox.queued()
+    }
+
+    fn wants_transmit(&self) -> bool {
+        match self.phase {
+            Phase::Open => self.outbox.wants_transmit(),
+            Phase::Introducing { .. } | Phase::Introduced | Phase::Finishing { .. } => {
+                self.outbox.has_control()
+            }
+        }
+    }
+
+    /// There is something to write, and no batch is being written.
+    pub(crate) fn wants_batch(&self) -> bool {
+        self.wants_transmit() && !self.outbox.is_writing()
+    }
+
+    /// Messages may be moved into a batch.
+    pub(crate) fn may_fill_batch(&self) -> bool {
+        self.is_open() && !self.outbox.is_writing()
+    }
+
+    pub(crate) fn take_queue(&mut self) -> VecDeque<Outgoing> {
+        self.outbox.take_queue()
+    }
+
+    pub(crate) fn is_introducing(&self) -> bool {
+        matches!(self.phase, Phase::Introducing { .. })
+    }
+
+    pub(crate) const fn bytes_received(&self) -> u64 {
+        self.received
+    }
+
+    pub(crate) fn set_paused(&mut self, now: Instant, paused: bool) {
+        self.liveness.set_paused(now, paused);
+    }
+
+    /// Asks the peer for a sign of life, by giving one.
+    pub(crate) fn probe(&mut self) {
+        if self.phase == Phase::Open && self.outbox.is_idle() {
+            self.protocol.encode_heartbeat(self.outbox.control());
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What can go wrong: for a caller, and with a connection.
+
+use bytes::Bytes;
+
+use crate::dialect::{GreetingError, Protocol};
+use crate::frame::FrameTooLong;
+
+/// A configuration contradicts itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A span of time is under a millisecond.
+    #[error("{setting} must be at least 1 ms")]
+    TooShort {
+        /// The name of the setting.
+        setting: &'static str,
+    },
+    /// A bound of zero.
+    #[error("{setting} must be at least 1")]
+    Zero {
+        /// The name of the setting.
+        setting: &'static str,
+    },
+    /// No peer could ever send a heartbeat in time.
+    #[error("heartbeat_timeout must be longer than heartbeat_interval")]
+    HeartbeatTimeout,
+    /// The longest delay is shorter than the first.
+    #[error("reconnect_delay_max must be no shorter than reconnect_delay")]
+    ReconnectDelay,
+    /// The largest message is zero bytes, or more than can be framed safely.
+    #[error("max_message must be between 1 byte and {limit} bytes")]
+    MaxMessage {
+        /// The largest value allowed, in bytes.
+        limit: usize,
+    },
+}
+
+/// A message was not accepted. Each variant hands it back, see [`SendError::into_payload`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// What may be held is held. Room is announced by [`Ready::Room`](crate::Ready::Room).
+    #[error("the send buffer is full")]
+    Full(Bytes),
+    /// As much as may wait for this one peer waits for it. Room is announced by
+    /// [`Ready::PeerRoom`](crate::Ready::PeerRoom).
+    #[error("the queue of this peer is full")]
+    PeerFull(Bytes),
+    /// No peer of this identity has been seen, or it left longer ago than it is remembered.
+    #[error("no peer of this identity is known")]
+    UnknownPeer(Bytes),
+    /// The payload is longer than [`Config::max_message`](crate::Config::max_message).
+    #[error("the message is longer than the largest allowed, {limit} bytes")]
+    TooLong {
+        /// The message.
+        payload: Bytes,
+        /// The largest length allowed in bytes.
+        limit: usize,
+    },
+    /// The socket is closing or closed.
+    #[error("the socket is closed")]
+    Closed(Bytes),
+}
+
+impl SendError {
+    /// The message that was not accepted.
+    pub fn into_payload(self) -> Bytes {
+        match self {
+            Self::Full(payload)
+            | Self::PeerFull(payload)
+            | Self::UnknownPeer(payload)
+            | Self::TooLong { payload, .. }
+            | Self::Closed(payload) => payload,
+        }
+    }
+}
+
+/// A command came after the socket was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the socket is closed")]
+pub struct Closed;
+
+/// A connection was not taken on. The caller closes it; the core keeps nothing of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectionRefused {
+    /// There are as many connections, or as many unfinished handshakes, as are allowed.
+    #[error("the connection limit is reached")]
+    Limit,
+    /// The dial it belongs to was withdrawn meanwhile.
+    #[error("the dial was withdrawn")]
+    NotDialled,
+    /// The socket is closed.
+    #[error("the socket is closed")]
+    Closed,
+}
+
+/// Why a connection ended, or was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The peer closed it.
+    #[error("closed by the peer")]
+    PeerClosed,
+    /// Reading or writing failed.
+    #[error("the connection failed")]
+    Failed,
+    /// Connecting failed: name, route, port or time limit.
+    #[error("connecting failed")]
+    ConnectFailed,
+    /// The peer did not introduce itself in time.
+    #[error("the peer did not introduce itself in time")]
+    HandshakeTimeout,
+    /// The peer's first frame is none.
+    #[error(transparent)]
+    Greeting(#[from] GreetingError),
+    /// The peer speaks a dialect that this socket is set not to speak.
+    #[error("the peer speaks a dialect that is switched off here")]
+    DialectOff,
+    /// The peer answered in another dialect, or with another form of identity, than it was addressed in. A dial tries
+    /// again at once in the peer's.
+    #[error("the peer speaks {spoken:?}, another dialect than it was addressed in")]
+    OtherDialect {
+        /// What the peer speaks.
+        spoken: Protocol,
+    },
+    /// The peer announced a frame that is longer than the largest message.
+    #[error(transparent)]
+    FrameTooLong(#[from] FrameTooLong),
+    /// Not a byte came from the peer for [`Config::heartbeat_timeout`](crate::Config::heartbeat_timeout).
+    #[error("the peer has been silent for too long")]
+    Silent,
+    /// The peer shows our own identity: the socket dialled itself, or an identity is used twice.
+    #[error("the peer shows our own identity")]
+    OwnIdentity,
+    /// The peer shows an identity that another connection has, and that connection is alive.
+    #[error("another connection has this identity")]
+    DuplicateIdentity,
+    /// A newer connection of the same identity took its place.
+    #[error("a newer connection of the same identity took its place")]
+    Replaced,
+    /// Too many connections were introducing themselves at once, and this one had shown nothing.
+    #[error("closed to make room for other handshakes")]
+    Evicted,
+    /// The peer was too slow for what is published, see [`SlowPeer`](crate::SlowPeer).
+    #[error("the peer was too slow")]
+    SlowPeer,
+    /// This socket's user ended it.
+    #[error("ended on this side")]
+    Ended,
+    /// This socket is closed.
+    #[error("this socket is closed")]
+    SocketClosed,
+}

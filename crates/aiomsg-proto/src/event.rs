@@ -1,0 +1,168 @@
+//! What happened, for whoever watches a socket.
+
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use core::time::Duration;
+
+use crate::budget::Usage;
+use crate::dialect::Protocol;
+use crate::error::CloseReason;
+use crate::id::{ConnectionId, DialId};
+use crate::identity::Identity;
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Origin {
+    /// The peer connected to us.
+    Accepted,
+    /// We connected to the peer, for this dial.
+    Dialled(DialId),
+}
+
+/// Something that happened to a socket, told by [`Socket::poll_event`](crate::Socket::poll_event).
+///
+/// [`Event::Connected`] and [`Event::Disconnected`] pair up exactly, unless [`Event::Lagged`] stands between them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// Connections are accepted at this address.
+    Listening {
+        /// The address, with its real port.
+        address: Arc<str>,
+    },
+    /// An attempt to connect starts.
+    Connecting {
+        /// The dial that it is for.
+        dial: DialId,
+        /// The address as it was given.
+        address: Arc<str>,
+    },
+    /// A peer is there: it has introduced itself and messages flow.
+    Connected {
+        /// The connection.
+        connection: ConnectionId,
+        /// Who the peer says it is.
+        identity: Identity,
+        /// Its address.
+        address: Arc<str>,
+        /// Who connected to whom.
+        origin: Origin,
+        /// What is spoken.
+        protocol: Protocol,
+    },
+    /// A peer that was there is gone.
+    Disconnected {
+        /// The connection.
+        connection: ConnectionId,
+        /// Who the peer said it was.
+        identity: Identity,
+        /// Its address.
+        address: Arc<str>,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// A connection ended before its peer was accepted. At most 32 of these are told in a second; the metrics count
+    /// all of them.
+    Refused {
+        /// The address of the peer.
+        address: Arc<str>,
+        /// Who the peer says it is, if it came to that.
+        identity: Option<Identity>,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// A dial did not lead to a peer, or lost it, and is going to be tried again.
+    Retrying {
+        /// The dial.
+        dial: DialId,
+        /// The address as it was given.
+        address: Arc<str>,
+        /// How often in a row it has failed.
+        failures: u32,
+        /// Until the next attempt.
+        delay: Duration,
+        /// What ended the last attempt.
+        reason: CloseReason,
+    },
+    /// A dial was given up, since it cannot succeed.
+    GivenUp {
+        /// The dial.
+        dial: DialId,
+        /// The address as it was given.
+        address: Arc<str>,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// Messages to an identity that left were held until its return, and it did not return.
+    Undeliverable {
+        /// The identity.
+        identity: Identity,
+        /// What was dropped.
+        dropped: Usage,
+    },
+    /// A subscriber does not keep up. Told when it starts to miss messages, not for each of them.
+    SlowPeer {
+        /// The connection.
+        connection: ConnectionId,
+        /// The subscriber.
+        identity: Identity,
+    },
+    /// A slow subscriber has caught up.
+    SlowPeerRecovered {
+        /// The connection.
+        connection: ConnectionId,
+        /// The subscriber.
+        identity: Identity,
+        /// What it missed.
+        dropped: Usage,
+    },
+    /// This many events were dropped here, since nobody took them; a list of peers tells how things stand.
+    Lagged {
+        /// How many.
+        events: u64,
+    },
+}
+
+/// The events that wait to be taken: the latest ones, and how many older ones were dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Events {
+    queue: VecDeque<Event>,
+    lagged: u64,
+}
+
+impl Events {
+    /// How many wait before the oldest are dropped.
+    const CAPACITY: usize = 1_024;
+
+    pub(crate) fn push(&mut self, event: Event) {
+        if self.queue.len() == Self::CAPACITY {
+            self.queue.pop_front();
+            self.lagged = self.lagged.saturating_add(1);
+        }
+        self.queue.push_back(event);
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Event> {
+        match core::mem::take(&mut self.lagged) {
+            0 => self.queue.pop_front(),
+            events => Some(Event::Lagged { events }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_events_give_way_and_are_counted() {
+        let mut events = Events::default();
+        for _ in 0..Events::CAPACITY + 3 {
+            events.push(Event::Listening { address: "a".into() });
+        }
+        assert_eq!(events.pop(), Some(Event::Lagged { events: 3 }));
+        let left = core::iter::from_fn(|| events.pop()).count();
+        assert_eq!(left, Events::CAPACITY);
+    }
+}

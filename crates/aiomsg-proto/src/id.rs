@@ -1,0 +1,74 @@
+//! Names for connections, dials and messages.
+
+use core::fmt;
+
+use slotmap::{DefaultKey, Key};
+
+macro_rules! key {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub(crate) DefaultKey);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}", self.0.data().as_ffi())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self)
+            }
+        }
+    };
+}
+
+key! {
+    /// One connection of a socket, from the moment it is told of until it is gone. Never used twice by one socket.
+    ConnectionId
+}
+
+key! {
+    /// One address that a socket keeps a connection to, see [`Socket::dial`](crate::Socket::dial).
+    DialId
+}
+
+/// The name of one message in at-least-once delivery, 16 bytes, chosen by its sender.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageId([u8; 16]);
+
+impl MessageId {
+    /// An id of these bytes.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MessageId({:032x})", u128::from_be_bytes(self.0))
+    }
+}
+
+/// Makes the ids of one socket's messages: 8 bytes that are random for each life of the socket, then the sequence
+/// number of the message. A resend carries the id of the first copy, and no two lives share an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MessageIds {
+    life: u64,
+}
+
+impl MessageIds {
+    pub(crate) const fn new(life: u64) -> Self {
+        Self { life }
+    }
+
+    pub(crate) const fn id(self, sequence: u64) -> MessageId {
+        MessageId::from_bytes((((self.life as u128) << 64) | sequence as u128).to_be_bytes())
+    }
+}

@@ -1,0 +1,132 @@
+//! Two connections that show the same identity, and a connection that shows our own.
+
+use core::time::Duration;
+
+use super::Socket;
+use crate::config::DuplicateIdentity;
+use crate::dialect::Greeting;
+use crate::error::CloseReason;
+use crate::event::Origin;
+use crate::id::ConnectionId;
+use crate::identity::Identity;
+use crate::time::Instant;
+
+/// A live peer sends something within a heartbeat interval; this much longer is waited for it.
+const PROBE_MARGIN: Duration = Duration::from_secs(1);
+
+impl Socket {
+    /// Decides on a peer that has introduced itself.
+    pub(super) fn handle_greeting(
+        &mut self,
+        id: ConnectionId,
+        greeting: Greeting,
+    ) -> Result<(), CloseReason> {
+        self.end_handshake(id);
+        if greeting.identity == self.identity {
+            return self.refuse_own_identity(id);
+        }
+        match self.peers.holder(greeting.identity) {
+            None => self.open(id),
+            Some(holder) => self.contend(id, holder, greeting.identity)?,
+        }
+        Ok(())
+    }
+
+    /// The dialling end must learn that it has dialled itself, so the accepting one answers before it closes.
+    fn refuse_own_identity(&mut self, id: ConnectionId) -> Result<(), CloseReason> {
+        let Some(link) = self.links.get_mut(id.0) else { return Ok(()) };
+        if link.origin != Origin::Accepted {
+            return Err(CloseReason::OwnIdentity);
+        }
+        link.discard = true;
+        link.connection.establish(self.now);
+        self.finish(id, CloseReason::OwnIdentity);
+        Ok(())
+    }
+
+    /// Decides between a newcomer and the connection that has its identity. The newcomer opens only when the holder is
+    /// gone, so that nothing overtakes what was on its way there.
+    fn contend(
+        &mut self,
+        id: ConnectionId,
+        holder: ConnectionId,
+        identity: Identity,
+    ) -> Result<(), CloseReason> {
+        let Some((origin, paused, ending)) =
+            self.links.get(holder.0).map(|link| (link.origin, link.paused, link.ending.is_some()))
+        else {
+            return Ok(());
+        };
+        if ending {
+            self.wait_for_holder(id, identity, None);
+            return Ok(());
+        }
+        if self.links.get(id.0).is_some_and(|link| link.origin != Origin::Accepted) {
+            // Dials that cross: both ends keep the one made by the greater identity.
+            if origin == Origin::Accepted && self.identity > identity {
+                self.finish(holder, CloseReason::Replaced);
+                self.wait_for_holder(id, identity, None);
+            } else {
+                self.finish(id, CloseReason::DuplicateIdentity);
+            }
+            return Ok(());
+        }
+        match self.config.duplicate_identity {
+            DuplicateIdentity::Reject => return Err(CloseReason::DuplicateIdentity),
+            DuplicateIdentity::Probe if paused => return Err(CloseReason::DuplicateIdentity),
+            DuplicateIdentity::Replace => {
+                self.abort(holder, CloseReason::Replaced);
+                self.wait_for_holder(id, identity, None);
+            }
+            DuplicateIdentity::Probe => {
+                if let Some(link) = self.links.get_mut(holder.0) {
+                    link.probed = true;
+                    link.connection.probe();
+                }
+                self.mark_ready(holder);
+                let until = self.now + self.config.heartbeat_interval + PROBE_MARGIN;
+                self.wait_for_holder(id, identity, Some(until));
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps a newcomer until the holder of its identity is gone; at the latest until then, if the holder is asked for
+    /// a sign of life. Of several newcomers the latest stays.
+    fn wait_for_holder(&mut self, id: ConnectionId, identity: Identity, until: Option<Instant>) {
+        if let Some(link) = self.links.get_mut(id.0) {
+            link.waits_for_holder = Some(until);
+        }
+        let earlier = self.peers.get_mut(identity).and_then(|peer| peer.newcomer.replace(id));
+        if let Some(earlier) = earlier {
+            self.abort(earlier, CloseReason::DuplicateIdentity);
+        }
+        self.rearm(id);
+    }
+
+    /// The holder of an identity is alive: whoever waits for its place is refused.
+    pub(super) fn refuse_newcomer(&mut self, holder: ConnectionId) {
+        let Some(link) = self.links.get_mut(holder.0) else { return };
+        if !core::mem::take(&mut link.probed) {
+            return;
+        }
+        let identity = link.identity();
+        let newcomer = identity.and_then(|identity| self.peers.get_mut(identity)?.newcomer.take());
+        if let Some(newcomer) = newcomer {
+            self.abort(newcomer, CloseReason::DuplicateIdentity);
+        }
+    }
+
+    /// The holder of the identity that a newcomer waits for gave no sign of life in time.
+    pub(super) fn displace_holder(&mut self, newcomer: ConnectionId) {
+        let Some(link) = self.links.get_mut(newcomer.0) else { return };
+        if link.waits_for_holder.flatten().is_none_or(|until| until > self.now) {
+            return;
+        }
+        link.waits_for_holder = Some(None);
+        let holder = link.identity().and_then(|identity| self.peers.holder(identity));
+        if let Some(holder) = holder {
+            self.abort(holder, CloseReason::Replaced);
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! Many connections as one socket: who gets a message, when to connect, what is held, what is read.
+
+mod dials;
+mod duplicates;
+mod inputs;
+mod lifecycle;
+mod link;
+mod outputs;
+mod peers;
+mod publish;
+mod receive;
+mod routing;
+
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use slotmap::{DefaultKey, SlotMap};
+
+use self::dials::{Dial, DialState, Dials};
+pub use self::lifecycle::CloseReport;
+use self::lifecycle::Closing;
+use self::link::Link;
+pub use self::link::LinkState;
+use self::peers::Peers;
+use self::receive::Receiver;
+use self::routing::Router;
+use crate::budget::Usage;
+use crate::config::{Config, SendMode};
+use crate::dialect::Protocol;
+use crate::error::{CloseReason, Closed, ConfigError, SendError};
+use crate::event::{Event, Events, Origin};
+use crate::id::{ConnectionId, DialId, MessageIds};
+use crate::identity::Identity;
+use crate::metrics::Metrics;
+use crate::outgoing::{Outgoing, Route};
+use crate::time::Instant;
+use crate::timers::{Armed, Timers};
+
+/// Something that can be done now, told by [`Socket::poll_ready`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Ready {
+    /// For this connection there may be something to write, reading may go on, or it must be closed: ask
+    /// [`Socket::transmit`], [`Socket::wants_read`] and [`Socket::link_state`].
+    Connection(ConnectionId),
+    /// Try to connect this dial, and report by [`Socket::handle_connected`] or [`Socket::handle_dial_failed`].
+    Dial(DialId),
+    /// Messages have arrived: ask [`Socket::poll_received`].
+    Received,
+    /// There is room in the send buffer again, after [`SendError::Full`].
+    Room,
+    /// There is room in the queue of this peer again, after [`SendError::PeerFull`].
+    PeerRoom(Identity),
+    /// Connections may be accepted again, see [`Socket::wants_accept`].
+    Accept,
+    /// The socket has closed: ask [`Socket::close_report`].
+    Closed,
+}
+
+/// A peer that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerInfo {
+    /// Who it says it is.
+    pub identity: Identity,
+    /// Its connection.
+    pub connection: ConnectionId,
+    /// Its address.
+    pub address: Arc<str>,
+    /// Who connected to whom.
+    pub origin: Origin,
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// What waits to be written to it, beside the batch being written.
+    pub queued: Usage,
+    /// What came from it and was not taken by the application yet.
+    pub unread: Usage,
+}
+
+/// What has a deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum TimerKey {
+    Connection(ConnectionId),
+    Dial(DialId),
+    SlowPeer(ConnectionId),
+    Departure,
+    Eviction,
+    Close,
+}
+
+/// A socket: many connections as one, without I/O, clock or runtime.
+///
+/// The crate's front page shows how to drive it. There are four kinds of methods: *commands* of the application
+/// ([`send`](Self::send), [`send_to`](Self::send_to), [`dial`](Self::dial), [`undial`](Self::undial),
+/// [`close`](Self::close)), *inputs* that report what happened outside (`handle_*`), *outputs* that say what to do
+/// (`poll_*`, [`transmit`](Self::transmit), [`wants_read`](Self::wants_read), [`link_state`](Self::link_state),
+/// [`wants_accept`](Self::wants_accept)), and *getters*. Any order of calls is legal.
+#[derive(Debug)]
+pub struct Socket {
+    config: Arc<Config>,
+    identity: Identity,
+    ids: MessageIds,
+    rng: fastrand::Rng,
+    /// The latest time seen.
+    now: Instant,
+    /// Messages ever accepted.
+    sequence: u64,
+    links: SlotMap<DefaultKey, Link>,
+    peers: Peers,
+    router: Router,
+    receiver: Receiver,
+    dials: Dials,
+    /// Accepted connections in the order in which they came, as long as they may be evicted.
+    introductions: VecDeque<(Instant, ConnectionId)>,
+    timers: Timers<TimerKey>,
+    departure: Armed,
+    eviction: Armed,
+    close_timer: Armed,
+    ready: VecDeque<Ready>,
+    accept_wanted: bool,
+    events: Events,
+    /// The second in which refusals were last told, and how many.
+    refusals: (Instant, u32),
+    metrics: Metrics,
+    closing: Closing,
+}
+
+impl Socket {
+    /// A socket known to its peers as `identity`.
+    ///
+    /// `seed` decides the delays between attempts to connect and the ids of messages, so it must be different for each
+    /// life of the socket; 8 random bytes do. The same seed and the same calls give the same results, byte for byte.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the configuration contradicts itself.
+    pub fn new(config: Config, identity: Identity, seed: u64, now: Instant) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let mut rng = fastrand::Rng::with_seed(seed);
+        Ok(Self {
+            ids: MessageIds::new(rng.u64(..)),
+            router: Router::default(),
+            receiver: Receiver::new(config.receive_buffer),
+            config: Arc::new(config),
+            identity,
+            rng,
+            now,
+            sequence: 0,
+            links: SlotMap::new(),
+            peers: Peers::default(),
+            dials: Dials::new(),
+            introductions: VecDeque::new(),
+            timers: Timers::new(),
+            departure: Armed::default(),
+            eviction: Armed::default(),
+            close_timer: Armed::default(),
+            ready: VecDeque::new(),
+            accept_wanted: false,
+            events: Events::default(),
+            refusals: (now, 0),
+            metrics: Metrics::default(),
+            closing: Closing::No,
+        })
+    }
+
+    /// Accepts a message for whom [`Config::send_mode`] says: one peer after another, or all of them.
+    ///
+    /// With nobody there it waits for the first peer to come.
+    ///
+    /// # Errors
+    /// [`SendError::Full`] at the bound of the send buffer, [`SendError::TooLong`], [`SendError::Closed`]. The error
+    /// has the message.
+    #[inline]
+    pub fn send(&mut self, now: Instant, payload: Bytes) -> Result<(), SendError> {
+        self.advance(now);
+        let payload = self.admit(payload)?;
+        let bytes = payload.len();
+        if self.config.send_mode == SendMode::Publish && self.is_blocked(bytes) {
+            self.router.room_wanted = true;
+            return Err(SendError::Full(payload));
+        }
+        let message = self.accept(payload, Route::Any);
+        match self.config.send_mode {
+            SendMode::RoundRobin => self.route(message),
+            SendMode::Publish => self.publish(message),
+        }
+        Ok(())
+    }
+
+    /// Accepts a message for the peer of this identity, whatever the send mode.
+    ///
+    /// A peer that was there and left is waited for, for [`Config::peer_retention`].
+    ///
+    /// # Errors
+    /// [`SendError::UnknownPeer`] if no such peer has been there, [`SendError::PeerFull`] at the bound of its queue, and
+    /// those of [`send`](Self::send). The error has the message.
+    pub fn send_to(&mut self, now: Instant, identity: Identity, payload: Bytes) -> Result<(), SendError> {
+        self.advance(now);
+        let payload = self.admit(payload)?;
+        let Some(queued) = self.queued_for(identity) else {
+            return Err(SendError::UnknownPeer(payload));
+        };
+        if !self.config.peer_queue.admits(queued, payload.len()) {
+            if let Some(peer) = self.peers.get_mut(identity) {
+                peer.wants_room = true;
+            }
+            return Err(SendError::PeerFull(payload));
+        }
+        let message = self.accept(payload, Route::Direct);
+        self.route_to(identity, message);
+        Ok(())
+    }
+
+    /// Keeps a connection to `address` from now on, and says so by [`Ready::Dial`]. What an address means is the
+    /// driver's business.
+    ///
+    /// # Errors
+    /// [`Closed`] if the socket is closing.
+    pub fn dial(&mut self, now: Instant, address: impl Into<Arc<str>>) -> Result<DialId, Closed> {
+        self.advance(now);
+        if self.closing != Closing::No {
+            return Err(Closed);
+        }
+        let id = DialId(self.dials.insert(Dial::new(address.into(), self.now)));
+        self.start_dial(id);
+        Ok(id)
+    }
+
+    /// Stops keeping a connection for `dial`. One that is up is ended: what is being written is finished, what waits
+    /// goes to other peers, and what the peer has sent is read. False if there is no such dial.
+    pub fn undial(&mut self, now: Instant, dial: DialId) -> bool {
+        self.advance(now);
+        let Some(mut gone) = self.dials.remove(dial.0) else { return false };
+        self.timers.disarm(TimerKey::Dial(dial), &mut gone.armed);
+        let mine = |link: &Link| link.origin == Origin::Dialled(dial);
+        let links: Vec<ConnectionId> =
+            self.links.iter().filter(|(_, link)| mine(link)).map(|(key, _)| ConnectionId(key)).collect();
+        for id in links {
+            self.finish(id, CloseReason::Ended);
+        }
+        true
+    }
+
+    /// Ends the connection of a peer: what is being written is finished, what the peer has sent is read. A peer that
+    /// keeps a connection comes back. False if no such peer is there.
+    pub fn disconnect(&mut self, now: Instant, identity: Identity) -> bool {
+        self.advance(now);
+        let Some(id) = self.peers.holder(identity) else { return false };
+        self.finish(id, CloseReason::Ended);
+        true
+    }
+
+    /// Tells watchers that connections are accepted at `address`.
+    pub fn handle_listening(&mut self, address: impl Into<Arc<str>>) {
+        self.events.push(Event::Listening { address: address.into() });
+    }
+
+    /// Who this socket says it is.
+    pub const fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// The settings of this socket.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The peers that are there, in no particular order. Takes time in proportion to their number.
+    pub fn peers(&self) -> Vec<PeerInfo> {
+        let open = self.links.iter().filter(|(_, link)| link.is_open());
+        let info = |(key, link): (DefaultKey, &Link)| {
+            let mut queued = link.connection.queued();
+            queued.add(self.router.log.waiting(&link.subscription));
+            queued.add(link.subscription.direct_usage());
+            Some(PeerInfo {
+                identity: link.identity()?,
+                connection: ConnectionId(key),
+                address: link.address.clone(),
+                origin: link.origin,
+                protocol: link.connection.protocol()?,
+                queued,
+                unread: link.held,
+            })
+        };
+        open.filter_map(info).collect()
+    }
+
+    /// How many peers are there.
+    pub const fn peer_count(&self) -> usize {
+        self.router.open
+    }
+
+    /// Counters. Takes time in proportion to the number of connections if messages are published, and little otherwise.
+    pub fn metrics(&self) -> Metrics {
+        let mut metrics = self.metrics;
+        metrics.send_held = self.router.held;
+        metrics.receive_held = self.receiver.held();
+        metrics.connections = self.links.len();
+        for (key, link) in &self.links {
+            metrics.dropped_slow_peer.add(self.router.log.missed(ConnectionId(key), &link.subscription));
+            metrics.skipped_frames += link.connection.skipped_frames();
+        }
+        metrics
+    }
+
+    /// Moves the time on; it never runs back.
+    fn advance(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+    }
+
+    /// Checks what does not depend on the recipient.
+    #[inline]
+    fn admit(&mut self, payload: Bytes) -> Result<Bytes, SendError> {
+        if self.closing != Closing::No {
+            return Err(SendError::Closed(payload));
+        }
+        let limit = self.config.max_message;
+        if payload.len() > limit {
+            return Err(SendError::TooLong { payload, limit });
+        }
+        if !self.config.send_buffer.admits(self.router.held, payload.len()) {
+            self.router.room_wanted = true;
+            return Err(SendError::Full(payload));
+        }
+        Ok(payload)
+    }
+
+    #[inline]
+    fn accept(&mut self, payload: Bytes, route: Route) -> Outgoing {
+        self.sequence += 1;
+        let message = Outgoing { payload, sequence: self.sequence, route };
+        self.metrics.accepted.add(message.usage());
+        self.router.held.add(message.usage());
+        message
+    }
+
+    /// Starts an attempt to connect.
+    fn start_dial(&mut self, id: DialId) {
+        let Some(dial) = self.dials.get_mut(id.0) else { return };
+        dial.state = DialState::Connecting;
+        dial.started = self.now;
+        self.metrics.dial_attempts += 1;
+        self.events.push(Event::Connecting { dial: id, address: dial.address.clone() });
+        if !core::mem::replace(&mut dial.ready, true) {
+            self.ready.push_back(Ready::Dial(id));
+        }
+    }
+
+    /// Notes that a connection has something to do.
+    #[inline]
+    fn mark_ready(&mut self, id: ConnectionId) {
+        if let Some(link) = self.links.get_mut(id.0)
+            && !core::mem::replace(&mut link.ready, true)
+        {
+            self.ready.push_back(Ready::Connection(id));
+        }
+    }
+
+    fn mark_all_ready(&mut self, ids: BTreeSet<ConnectionId>) {
+        for id in ids {
+            self.mark_ready(id);
+        }
+    }
+
+    /// Takes note of the next deadline of a connection.
+    fn rearm(&mut self, id: ConnectionId) {
+        if let Some(link) = self.links.get_mut(id.0)
+            && let Some(at) = link.deadline()
+        {
+            self.timers.arm(TimerKey::Connection(id), &mut link.armed, at);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What to do next.
+
+use super::lifecycle::Closing;
+use super::link::LinkState;
+use super::{Ready, Socket};
+use crate::batch::Batch;
+use crate::event::Event;
+use crate::id::{ConnectionId, DialId};
+use crate::inbox::Inbox;
+use crate::time::Instant;
+
+impl Socket {
+    /// What can be done now, each once until it is asked again.
+    #[must_use]
+    pub fn poll_ready(&mut self) -> Option<Ready> {
+        let ready = self.ready.pop_front()?;
+        match ready {
+            Ready::Connection(id) => {
+                if let Some(link) = self.links.get_mut(id.0) {
+                    link.ready = false;
+                }
+            }
+            Ready::Dial(id) => {
+                if let Some(dial) = self.dials.get_mut(id.0) {
+                    dial.ready = false;
+                }
+            }
+            Ready::Received | Ready::Room | Ready::PeerRoom(_) | Ready::Accept | Ready::Closed => {}
+        }
+        Some(ready)
+    }
+
+    /// What happened, oldest first. Up to 1,024 events wait; then the oldest give way to [`Event::Lagged`].
+    #[must_use]
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) must be called, if nothing else is called before.
+    #[must_use]
+    pub const fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.first()
+    }
+
+    /// Fills `batch` with what is to be written to a connection next, if it is empty; returns whether there is
+    /// something to write. One batch belongs to one connection.
+    pub fn transmit(&mut self, now: Instant, id: ConnectionId, batch: &mut Batch) -> bool {
+        self.advance(now);
+        if !batch.is_empty() {
+            return true;
+        }
+        if self.links.get(id.0).is_none_or(|link| link.dead) {
+            return false;
+        }
+        self.feed(id);
+        let Some(link) = self.links.get_mut(id.0) else { return false };
+        let filled = link.connection.transmit(batch);
+        if let Some(identity) = link.identity().filter(|_| filled) {
+            // What was moved into the batch has left room for more.
+            self.enter_ring(id);
+            self.drain_queue();
+            self.announce_peer_room(identity);
+        }
+        filled
+    }
+
+    /// What the driver of a connection is to do with it.
+    pub fn link_state(&self, id: ConnectionId) -> LinkState {
+        self.links.get(id.0).map_or(LinkState::Close, super::Link::state)
+    }
+
+    /// How many bytes may be read from a connection now, when `buffered` ones stand in its buffer already. Zero: do not
+    /// read, until [`Ready::Connection`] comes.
+    pub fn wants_read(&self, id: ConnectionId, buffered: &[u8]) -> usize {
+        match self.links.get(id.0) {
+            Some(link) if !link.dead && !link.paused => link.connection.wants_read(buffered),
+            Some(_) | None => 0,
+        }
+    }
+
+    /// Hands received messages over: all there are, if `inbox` is empty. Settles what was taken out of it since the last
+    /// call, which may let reading go on; so call it now and then, and when the inbox is empty. Returns whether the
+    /// inbox has messages.
+    pub fn poll_received(&mut self, now: Instant, inbox: &mut Inbox) -> bool {
+        self.advance(now);
+        self.exchange(inbox)
+    }
+
+    /// Whether a further connection may be accepted. If not, [`Ready::Accept`] comes when it may.
+    pub fn wants_accept(&self) -> bool {
+        let open = matches!(self.closing, Closing::No | Closing::Lingering { .. });
+        open && self.metrics.handshakes < self.config.max_handshakes
+            && self.links.len() < self.config.max_connections
+    }
+
+    /// The address of a dial, as it was given; `None` once it is withdrawn.
+    pub fn dial_address(&self, dial: DialId) -> Option<&str> {
+        self.dials.get(dial.0).map(|dial| &*dial.address)
+    }
+}

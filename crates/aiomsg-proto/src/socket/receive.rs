@@ -1,0 +1,234 @@
+//! What was received and not taken yet, and who may be read.
+
+use alloc::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+use super::link::Link;
+use super::{Ready, Socket};
+use crate::budget::{Limit, Usage};
+use crate::dialect::Incoming;
+use crate::error::CloseReason;
+use crate::frame;
+use crate::id::ConnectionId;
+use crate::inbox::Inbox;
+
+/// A frame that is longer than this has its bytes set aside in the receive buffer before it has arrived in full.
+const LARGE_FRAME: usize = 64 * 1024;
+
+/// Paused connections that are looked at, at most, when some messages were taken and none of them could go on.
+const RESUME_SCAN: usize = 4;
+
+/// What was received and not taken yet.
+#[derive(Debug)]
+pub(super) struct Receiver {
+    limit: Limit,
+    inbox: Inbox,
+    /// What the limit counts: in the inbox, taken and not settled, and set aside for large frames.
+    held: Usage,
+    /// Bytes set aside.
+    reserved: usize,
+    /// Connections that are not read for now, those that have waited longest first.
+    paused: VecDeque<ConnectionId>,
+    announced: bool,
+}
+
+impl Receiver {
+    pub(super) fn new(limit: Limit) -> Self {
+        Self {
+            limit,
+            inbox: Inbox::default(),
+            held: Usage::default(),
+            reserved: 0,
+            paused: VecDeque::new(),
+            announced: false,
+        }
+    }
+
+    /// Messages received and not settled.
+    pub(super) const fn held(&self) -> Usage {
+        Usage { messages: self.held.messages, bytes: self.held.bytes.saturating_sub(self.reserved) }
+    }
+
+    /// Whether a connection may add a message of `bytes` bytes. It may fill as much as is still free, so several that
+    /// want all of the buffer get equal parts of it, and one that wants little always finds room.
+    #[inline]
+    fn admits(&self, link: &Link, bytes: usize) -> bool {
+        if self.held.is_empty() {
+            return true;
+        }
+        let free = self.limit.free(self.held);
+        let within_share = link.held.messages <= free.messages && link.held.bytes <= free.bytes;
+        free.messages > 0 && bytes <= free.bytes && within_share
+    }
+
+    /// Whether a paused connection has come down to half of what it may fill.
+    fn may_resume(&self, link: &Link) -> bool {
+        if self.held.is_empty() {
+            return true;
+        }
+        let free = self.limit.free(self.held);
+        free.messages > 0 && link.held.messages <= free.messages / 2 && link.held.bytes <= free.bytes / 2
+    }
+
+    /// Sets the bytes of a large frame aside that has not arrived in full.
+    fn reserve(&mut self, link: &mut Link, bytes: usize) {
+        self.reserved += bytes;
+        self.held.bytes += bytes;
+        link.reserved = bytes;
+        link.held.bytes += bytes;
+    }
+
+    /// Gives back what was set aside for a connection.
+    pub(super) fn unreserve(&mut self, link: &mut Link) {
+        let bytes = core::mem::take(&mut link.reserved);
+        self.reserved -= bytes;
+        self.held.bytes -= bytes;
+        link.held.bytes -= bytes;
+    }
+
+    fn push(&mut self, id: ConnectionId, link: &mut Link, payload: Bytes) {
+        let Some(identity) = link.identity() else { return };
+        let usage = Usage::one(payload.len());
+        self.held.add(usage);
+        link.held.add(usage);
+        self.inbox.push(id, identity, payload);
+    }
+
+    /// Forgets a connection that ended; what it sent stays.
+    pub(super) fn forget(&mut self, id: ConnectionId, link: &mut Link) {
+        self.unreserve(link);
+        if link.paused {
+            self.paused.retain(|paused| *paused != id);
+        }
+    }
+}
+
+/// What the front of a reader's buffer holds.
+enum Front {
+    /// Something that can be taken at once, or that carries no message.
+    Take,
+    /// Nothing whole, and nothing that needs room yet.
+    Partial,
+    /// There is no room for it.
+    NoRoom,
+}
+
+impl Socket {
+    /// Takes what can be taken off `buffer`, until there is no whole frame, or no room.
+    pub(super) fn receive(&mut self, id: ConnectionId, buffer: &mut BytesMut) -> Result<(), CloseReason> {
+        loop {
+            let Some(link) = self.links.get_mut(id.0).filter(|link| !link.paused) else { return Ok(()) };
+            match Self::front(&mut self.receiver, link, buffer) {
+                Front::Take => {}
+                Front::Partial => {
+                    // Seen, so that it counts as a sign of life.
+                    return link.connection.receive(self.now, buffer).map(|_| ());
+                }
+                Front::NoRoom => {
+                    self.pause(id);
+                    return Ok(());
+                }
+            }
+            match link.connection.receive(self.now, buffer)? {
+                Some(Incoming::Message(payload)) => self.take_in(id, payload),
+                Some(Incoming::Request(message, payload)) => {
+                    link.connection.acknowledge(message);
+                    self.take_in(id, payload);
+                }
+                Some(Incoming::Greeting(greeting)) => self.handle_greeting(id, greeting)?,
+                Some(Incoming::Acknowledgement(_) | Incoming::Heartbeat | Incoming::Skipped(_)) => {}
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn front(receiver: &mut Receiver, link: &mut Link, buffer: &BytesMut) -> Front {
+        if link.connection.is_introducing() || link.discard {
+            return Front::Take;
+        }
+        let Some(length) = frame::announced(buffer).and_then(|length| usize::try_from(length).ok()) else {
+            return Front::Partial;
+        };
+        let whole = buffer.len() >= length.saturating_add(frame::PREFIX);
+        if link.reserved > 0 {
+            if !whole {
+                return Front::Partial;
+            }
+            receiver.unreserve(link);
+            return Front::Take;
+        }
+        if whole || length <= LARGE_FRAME || length > receiver.limit.bytes {
+            return if receiver.admits(link, length) { Front::Take } else { Front::NoRoom };
+        }
+        if !receiver.admits(link, length) {
+            return Front::NoRoom;
+        }
+        receiver.reserve(link, length);
+        Front::Partial
+    }
+
+    fn take_in(&mut self, id: ConnectionId, payload: Bytes) {
+        let usage = Usage::one(payload.len());
+        self.metrics.received.add(usage);
+        let Some(link) = self.links.get_mut(id.0) else { return };
+        if link.discard || self.closing.discards() {
+            self.metrics.discarded_at_close.add(usage);
+            return;
+        }
+        self.receiver.push(id, link, payload);
+        if !core::mem::replace(&mut self.receiver.announced, true) {
+            self.ready.push_back(Ready::Received);
+        }
+    }
+
+    /// Stops reading a connection.
+    fn pause(&mut self, id: ConnectionId) {
+        let Some(link) = self.links.get_mut(id.0) else { return };
+        link.paused = true;
+        link.connection.set_paused(self.now, true);
+        self.receiver.paused.push_back(id);
+        // Its silence says nothing any more.
+        self.refuse_newcomer(id);
+    }
+
+    /// Lets connections be read again for which there is room, those first that have waited longest.
+    pub(super) fn resume(&mut self) {
+        let mut passed_over = 0;
+        while passed_over < RESUME_SCAN.min(self.receiver.paused.len())
+            && let Some(id) = self.receiver.paused.pop_front()
+        {
+            let Some(link) = self.links.get_mut(id.0) else { continue };
+            if self.receiver.may_resume(link) {
+                link.paused = false;
+                link.connection.set_paused(self.now, false);
+                self.mark_ready(id);
+                self.rearm(id);
+            } else {
+                self.receiver.paused.push_back(id);
+                passed_over += 1;
+            }
+        }
+    }
+
+    /// Settles what was taken out of `inbox`, which may let connections be read again, and fills it if it is empty.
+    /// Returns whether it has messages.
+    pub(super) fn exchange(&mut self, inbox: &mut Inbox) -> bool {
+        let mut settled = false;
+        for taken in inbox.drain_taken() {
+            settled = true;
+            self.receiver.held.sub(taken.usage);
+            if let Some(link) = self.links.get_mut(taken.connection.0) {
+                link.held.sub(taken.usage);
+            }
+        }
+        if settled {
+            self.resume();
+        }
+        inbox.refill(&mut self.receiver.inbox);
+        if self.receiver.inbox.is_empty() {
+            self.receiver.announced = false;
+        }
+        !inbox.is_empty()
+    }
+}

@@ -1,0 +1,307 @@
+//! Who gets a message, and where messages go that come back.
+
+use alloc::collections::VecDeque;
+
+use super::publish::{Abandoned, Log};
+use super::{Ready, Socket, TimerKey};
+use crate::batch::Settled;
+use crate::budget::Usage;
+use crate::config::{SendMode, SlowPeer};
+use crate::error::CloseReason;
+use crate::event::Event;
+use crate::id::ConnectionId;
+use crate::identity::Identity;
+use crate::outgoing::{self, Outgoing, Route};
+
+/// The messages that are bound to no peer, and who is next.
+#[derive(Debug, Default)]
+pub(super) struct Router {
+    /// Messages that wait for a peer that can take them.
+    pub(super) queue: VecDeque<Outgoing>,
+    /// Under round-robin, the connections that can take a message, the next one first. Those that ended meanwhile or
+    /// are full are taken out when their turn comes.
+    ring: VecDeque<ConnectionId>,
+    /// Connections in the ring that have ended.
+    stale: usize,
+    pub(super) log: Log,
+    /// All that is held for sending.
+    pub(super) held: Usage,
+    /// Open connections.
+    pub(super) open: usize,
+    /// A sender was refused, and wants to know when there is room.
+    pub(super) room_wanted: bool,
+}
+
+impl Socket {
+    /// Gives a message to the next peer that can take it, or keeps it for one.
+    #[inline]
+    pub(super) fn route(&mut self, message: Outgoing) {
+        if self.router.queue.is_empty()
+            && let Some(id) = self.next_in_ring(message.payload.len())
+        {
+            self.push_to(id, message);
+        } else {
+            self.router.queue.push_back(message);
+        }
+    }
+
+    /// The next connection that can take a message of `bytes` bytes; it goes to the end of the ring.
+    #[inline]
+    fn next_in_ring(&mut self, bytes: usize) -> Option<ConnectionId> {
+        while let Some(id) = self.router.ring.pop_front() {
+            let Some(link) = self.links.get_mut(id.0) else {
+                self.router.stale = self.router.stale.saturating_sub(1);
+                continue;
+            };
+            if link.is_open() && self.config.prefetch.admits(link.connection.queued(), bytes) {
+                self.router.ring.push_back(id);
+                return Some(id);
+            }
+            link.in_ring = false;
+        }
+        None
+    }
+
+    #[inline]
+    fn push_to(&mut self, id: ConnectionId, message: Outgoing) {
+        if let Some(link) = self.links.get_mut(id.0) {
+            link.connection.outbox().push(message);
+        }
+        self.mark_ready(id);
+    }
+
+    /// Gives a message to one peer, or keeps it until the peer is back.
+    pub(super) fn route_to(&mut self, identity: Identity, message: Outgoing) {
+        let open =
+            self.peers.holder(identity).filter(|id| self.links.get(id.0).is_some_and(|link| link.is_open()));
+        let Some(id) = open else {
+            if let Some(peer) = self.peers.get_mut(identity) {
+                peer.hold(message);
+            }
+            return;
+        };
+        if let Some(link) = self.links.get_mut(id.0) {
+            if self.router.log.has_waiting(&link.subscription) {
+                self.router.log.push_direct(&mut link.subscription, message);
+            } else {
+                link.connection.outbox().push(message);
+            }
+        }
+        self.mark_ready(id);
+    }
+
+    /// What waits for one peer alone, there or not; `None` if it was never there.
+    pub(super) fn queued_for(&self, identity: Identity) -> Option<Usage> {
+        let peer = self.peers.get(identity)?;
+        let mut queued = peer.held();
+        if let Some(link) = peer.connection.and_then(|id| self.links.get(id.0)) {
+            queued.add(link.connection.queued());
+            queued.add(link.subscription.direct_usage());
+        }
+        Some(queued)
+    }
+
+    /// Publishes a message, behind those that wait.
+    pub(super) fn publish(&mut self, message: Outgoing) {
+        self.router.queue.push_back(message);
+        if self.router.queue.len() == 1 {
+            self.publish_front(true);
+        } else {
+            self.drain_queue();
+        }
+    }
+
+    /// Whether publishing a message of `bytes` bytes has to wait for a slow subscriber.
+    pub(super) fn is_blocked(&mut self, bytes: usize) -> bool {
+        let SlowPeer::Block(patience) = self.config.slow_peer else { return false };
+        let full = self.router.log.full_for(bytes);
+        for id in &full {
+            let until = self.now + patience;
+            if let Some(link) = self.links.get_mut(id.0)
+                && link.blocking_until.is_none()
+            {
+                link.blocking_until = Some(until);
+                self.timers.arm(TimerKey::SlowPeer(*id), &mut link.slow, until);
+            }
+        }
+        !full.is_empty()
+    }
+
+    /// Publishes the message at the front of the queue; false if it must wait. A `fresh` one is missed by subscribers
+    /// that are full; one that has waited goes on waiting until somebody can take it.
+    fn publish_front(&mut self, fresh: bool) -> bool {
+        if self.router.open == 0 {
+            return false;
+        }
+        let Some(bytes) = self.router.queue.front().map(|message| message.payload.len()) else {
+            return false;
+        };
+        let full = self.router.log.full_for(bytes);
+        let must_wait = match self.config.slow_peer {
+            SlowPeer::Block(_) => !full.is_empty(),
+            SlowPeer::DropNewest | SlowPeer::DropOldest | SlowPeer::Disconnect => {
+                !fresh && full.len() >= self.router.log.following()
+            }
+        };
+        if must_wait {
+            return false;
+        }
+        for id in full {
+            self.handle_full(id, bytes);
+        }
+        let Some(message) = self.router.queue.pop_front() else { return false };
+        match self.router.log.append(message) {
+            Ok(woken) => {
+                for id in &woken {
+                    if let Some(link) = self.links.get_mut(id.0) {
+                        self.router.log.mark(*id, &mut link.subscription, self.config.peer_queue);
+                    }
+                }
+                self.mark_all_ready(woken);
+            }
+            Err(missed_by_all) => self.release(missed_by_all.usage()),
+        }
+        true
+    }
+
+    /// Does to a subscriber that is full what the policy says.
+    fn handle_full(&mut self, id: ConnectionId, bytes: usize) {
+        let limit = self.config.peer_queue;
+        let Some(link) = self.links.get_mut(id.0) else { return };
+        let first = link.subscription.turn_slow();
+        if let Some(identity) = link.identity().filter(|_| first) {
+            self.events.push(Event::SlowPeer { connection: id, identity });
+        }
+        match self.config.slow_peer {
+            SlowPeer::DropNewest => self.router.log.stop(id, &mut link.subscription),
+            SlowPeer::DropOldest => {
+                let released = self.router.log.drop_oldest(id, &mut link.subscription, limit, bytes);
+                self.release(released);
+            }
+            SlowPeer::Disconnect | SlowPeer::Block(_) => self.abort(id, CloseReason::SlowPeer),
+        }
+    }
+
+    /// Moves what is to be written next to a connection's outbox, from the log.
+    pub(super) fn feed(&mut self, id: ConnectionId) {
+        let limit = self.config.peer_queue;
+        let Some(link) = self.links.get_mut(id.0).filter(|link| link.is_open()) else { return };
+        if !self.router.log.has_waiting(&link.subscription) {
+            return;
+        }
+        let link = &mut *link;
+        self.router.log.feed(id, &mut link.subscription, limit, link.connection.outbox());
+        link.blocking_until = None;
+        if let Some(dropped) = self.router.log.recover(id, &mut link.subscription, limit) {
+            self.metrics.dropped_slow_peer.add(dropped);
+            if let Some(identity) = link.identity() {
+                self.events.push(Event::SlowPeerRecovered { connection: id, identity, dropped });
+            }
+        }
+    }
+
+    /// Takes a connection into the ring, if it can take messages.
+    pub(super) fn enter_ring(&mut self, id: ConnectionId) {
+        if self.config.send_mode != SendMode::RoundRobin {
+            return;
+        }
+        if let Some(link) = self.links.get_mut(id.0)
+            && link.is_open()
+            && !link.in_ring
+            && !self.config.prefetch.is_reached(link.connection.queued())
+        {
+            link.in_ring = true;
+            self.router.ring.push_back(id);
+        }
+    }
+
+    /// Takes a connection that has ended out of the ring, sooner or later.
+    pub(super) fn leave_ring(&mut self, was_in_ring: bool) {
+        if was_in_ring {
+            self.router.stale += 1;
+        }
+        if self.router.stale * 2 > self.router.ring.len() {
+            let links = &self.links;
+            self.router.ring.retain(|id| links.contains_key(id.0));
+            self.router.stale = 0;
+        }
+    }
+
+    /// Lets messages that wait go to peers, as far as these can take them.
+    pub(super) fn drain_queue(&mut self) {
+        match self.config.send_mode {
+            SendMode::RoundRobin => {
+                while let Some(bytes) = self.router.queue.front().map(|message| message.payload.len())
+                    && let Some(id) = self.next_in_ring(bytes)
+                    && let Some(message) = self.router.queue.pop_front()
+                {
+                    self.push_to(id, message);
+                }
+            }
+            SendMode::Publish => while self.publish_front(false) {},
+        }
+    }
+
+    /// Keeps account of what a link took to the last byte.
+    pub(super) fn note_settled(&mut self, settled: Settled) {
+        self.metrics.handed_over.add(settled.usage);
+        let mut released = settled.released;
+        for place in settled.copies {
+            released.add(self.router.log.handed_over(place));
+        }
+        self.release(released);
+    }
+
+    /// Notes that messages need not be held any more.
+    pub(super) fn release(&mut self, released: Usage) {
+        self.router.held.sub(released);
+        if self.router.room_wanted && !self.config.send_buffer.is_reached(self.router.held) {
+            self.announce_room();
+        }
+    }
+
+    /// Tells senders that were refused to try again.
+    pub(super) fn announce_room(&mut self) {
+        if core::mem::take(&mut self.router.room_wanted) {
+            self.ready.push_back(Ready::Room);
+        }
+    }
+
+    /// Tells senders to one peer that were refused to try again, once half of what may wait for it does.
+    pub(super) fn announce_peer_room(&mut self, identity: Identity) {
+        let queued = self.queued_for(identity).unwrap_or_default();
+        let limit = self.config.peer_queue;
+        if queued.messages <= limit.messages / 2
+            && queued.bytes <= limit.bytes / 2
+            && let Some(peer) = self.peers.get_mut(identity)
+            && core::mem::take(&mut peer.wants_room)
+        {
+            self.ready.push_back(Ready::PeerRoom(identity));
+        }
+    }
+
+    /// Finds new places for messages that were on their way to a peer and are not going to be written.
+    pub(super) fn give_back(&mut self, peer: Option<Identity>, messages: VecDeque<Outgoing>) {
+        let mut direct = VecDeque::new();
+        let mut any = VecDeque::new();
+        for message in messages {
+            match message.route {
+                Route::Direct => direct.push_back(message),
+                Route::Any => any.push_back(message),
+                Route::Copy(place) => match self.router.log.abandon(place) {
+                    Abandoned::Orphan(message) => any.push_back(message),
+                    Abandoned::Copy(copy) => self.metrics.dropped_peer_left.add(copy),
+                    Abandoned::Last(copy) => {
+                        self.metrics.dropped_peer_left.add(copy);
+                        self.release(copy);
+                    }
+                },
+            }
+        }
+        outgoing::merge(&mut self.router.queue, any);
+        match peer.and_then(|identity| self.peers.get_mut(identity)) {
+            Some(peer) => peer.hold_returned(direct),
+            None => debug_assert!(direct.is_empty(), "messages to one peer have a peer"),
+        }
+    }
+}
