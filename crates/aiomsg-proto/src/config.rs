@@ -158,6 +158,11 @@ const MIB: usize = 1 << 20;
 const MAX_MESSAGE: usize = 1 << 30;
 
 impl Config {
+    /// How long `close` may take. Set by [`Config::linger`], used by adapters.
+    pub fn linger_time(&self) -> Duration {
+        self.linger
+    }
+
     /// The time that one attempt to connect may take. Set by [`Config::connect_timeout`], used by adapters.
     pub fn connect_deadline(&self) -> Duration {
         self.connect_timeout

@@ -84,6 +84,8 @@ pub enum Event {
         delay: Duration,
         /// What ended the last attempt.
         reason: CloseReason,
+        /// More about that from the system, if connecting itself failed.
+        cause: Option<Arc<str>>,
     },
     /// A dial was given up, since it cannot succeed.
     GivenUp {

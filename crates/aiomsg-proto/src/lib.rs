@@ -1,6 +1,7 @@
 //! placeholder
 #![no_std]
 #![deny(clippy::unwrap_used, clippy::indexing_slicing)]
+#![warn(clippy::alloc_instead_of_core, clippy::std_instead_of_alloc, clippy::std_instead_of_core)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
 extern crate alloc;

@@ -42,6 +42,8 @@ pub(super) struct Dial {
     pub(super) spoke: Option<Protocol>,
     /// It has been tried again at once, in another dialect.
     redirected: bool,
+    /// Why the attempt to connect failed, in the words of the system.
+    pub(super) cause: Option<Arc<str>>,
     /// When the attempt began.
     pub(super) started: Instant,
     pub(super) armed: Armed,
@@ -76,6 +78,7 @@ impl Dial {
             failures: 0,
             spoke: None,
             redirected: false,
+            cause: None,
             started: now,
             armed: Armed::default(),
             ready: false,

@@ -6,7 +6,6 @@ use core::time::Duration;
 use bytes::BytesMut;
 
 use super::dials::{DialState, Outcome};
-use super::lifecycle::Closing;
 use super::link::Link;
 use super::{Socket, TimerKey};
 use crate::batch::Batch;
@@ -31,7 +30,7 @@ impl Socket {
         address: impl Into<Arc<str>>,
     ) -> Result<ConnectionId, ConnectionRefused> {
         self.advance(now);
-        if matches!(self.closing, Closing::Finishing { .. } | Closing::Done(_)) {
+        if self.is_finishing() {
             return Err(ConnectionRefused::Closed);
         }
         let (role, started) = match origin {
@@ -183,9 +182,12 @@ impl Socket {
         self.handle_gone(id, batch, reason);
     }
 
-    /// The attempt to connect a dial failed. It is made again after a delay.
-    pub fn handle_dial_failed(&mut self, now: Instant, id: DialId) {
+    /// The attempt to connect a dial failed. It is made again after a delay. `cause` says why, for events.
+    pub fn handle_dial_failed(&mut self, now: Instant, id: DialId, cause: impl Into<Arc<str>>) {
         self.advance(now);
+        if let Some(dial) = self.dials.get_mut(id.0) {
+            dial.cause = Some(cause.into());
+        }
         self.fail_dial(id);
     }
 

@@ -258,13 +258,13 @@ impl Socket {
         }
         let Some(dial) = self.dials.get_mut(id.0) else { return };
         let next = dial.ended(outcome, self.now, &self.config, &mut self.rng);
-        let address = dial.address.clone();
+        let (address, cause) = (dial.address.clone(), dial.cause.take());
         match next {
             Next::Now => self.start_dial(id),
             Next::After { failures, delay } => {
                 self.timers.arm(TimerKey::Dial(id), &mut dial.armed, self.now + delay);
                 let reason = outcome.reason;
-                self.events.push(Event::Retrying { dial: id, address, failures, delay, reason });
+                self.events.push(Event::Retrying { dial: id, address, failures, delay, reason, cause });
             }
             Next::Parked => {}
             Next::GivenUp => self.events.push(Event::GivenUp { dial: id, address, reason: outcome.reason }),
@@ -287,6 +287,11 @@ impl Socket {
         self.announce_room();
         self.timers.arm(TimerKey::Close, &mut self.close_timer, until);
         self.check_closing();
+    }
+
+    /// Whether everything is handed over that will be, and connections only end.
+    pub fn is_finishing(&self) -> bool {
+        matches!(self.closing, Closing::Finishing { .. } | Closing::Done(_))
     }
 
     /// What became of the messages that were held; `None` until the socket has closed.

@@ -53,7 +53,7 @@ pub enum Ready {
     Room,
     /// There is room in the queue of this peer again, after [`SendError::PeerFull`].
     PeerRoom(Identity),
-    /// Connections may be accepted again, see [`Socket::wants_accept`].
+    /// Connections may be accepted again, see [`Socket::poll_accept`].
     Accept,
     /// The socket has closed: ask [`Socket::close_report`].
     Closed,
@@ -96,7 +96,7 @@ enum TimerKey {
 /// ([`send`](Self::send), [`send_to`](Self::send_to), [`dial`](Self::dial), [`undial`](Self::undial),
 /// [`close`](Self::close)), *inputs* that report what happened outside (`handle_*`), *outputs* that say what to do
 /// (`poll_*`, [`transmit`](Self::transmit), [`wants_read`](Self::wants_read), [`link_state`](Self::link_state),
-/// [`wants_accept`](Self::wants_accept)), and *getters*. Any order of calls is legal.
+/// [`poll_accept`](Self::poll_accept)), and *getters*. Any order of calls is legal.
 #[derive(Debug)]
 pub struct Socket {
     config: Arc<Config>,

@@ -1,6 +1,5 @@
 //! What to do next.
 
-use super::lifecycle::Closing;
 use super::link::LinkState;
 use super::{Ready, Socket};
 use crate::batch::Batch;
@@ -87,9 +86,15 @@ impl Socket {
     }
 
     /// Whether a further connection may be accepted. If not, [`Ready::Accept`] comes when it may.
-    pub fn wants_accept(&self) -> bool {
-        let open = matches!(self.closing, Closing::No | Closing::Lingering { .. });
-        open && self.metrics.handshakes < self.config.max_handshakes
+    pub fn poll_accept(&mut self) -> bool {
+        let wanted = self.wants_accept();
+        self.accept_wanted |= !wanted;
+        wanted
+    }
+
+    pub(super) fn wants_accept(&self) -> bool {
+        !self.is_finishing()
+            && self.metrics.handshakes < self.config.max_handshakes
             && self.links.len() < self.config.max_connections
     }
 

@@ -1,0 +1,121 @@
+//! Events for any number of watchers.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use aiomsg_proto::Event;
+use futures_core::Stream;
+
+use crate::shared::{Shared, Wakes};
+use crate::waiters::{Ticket, Waiters};
+
+/// Events that are kept for watchers who have not taken them, at most.
+const CAPACITY: u64 = 1_024;
+
+/// The latest events, numbered, for as long as somebody watches.
+#[derive(Debug, Default)]
+pub(crate) struct EventLog {
+    recent: VecDeque<Event>,
+    first: u64,
+    watchers: usize,
+    waiting: Waiters,
+    ended: bool,
+}
+
+impl EventLog {
+    fn end(&self) -> u64 {
+        self.first + self.recent.len() as u64
+    }
+
+    pub(crate) fn push(&mut self, event: Event, wakes: &mut Wakes) {
+        if self.watchers == 0 {
+            return;
+        }
+        if self.recent.len() as u64 == CAPACITY {
+            self.recent.pop_front();
+            self.first += 1;
+        }
+        self.recent.push_back(event);
+        wakes.extend(self.waiting.take_all());
+    }
+
+    pub(crate) fn end_streams(&mut self, wakes: &mut Wakes) {
+        self.ended = true;
+        wakes.extend(self.waiting.take_all());
+    }
+}
+
+/// The events of a socket, from when the stream was made; see [`Event`].
+///
+/// A watcher that falls more than 1,024 events behind gets [`Event::Lagged`] in the place of the oldest. The stream
+/// ends when the socket has closed.
+#[derive(Debug)]
+pub struct EventStream {
+    shared: Arc<Shared>,
+    next: u64,
+    ticket: Option<Ticket>,
+}
+
+impl EventStream {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let next = shared.with(|state| {
+            state.events.watchers += 1;
+            state.events.end()
+        });
+        Self { shared, next, ticket: None }
+    }
+
+    /// The next event, or `None` when the socket has closed.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, it has taken nothing.
+    pub async fn recv(&mut self) -> Option<Event> {
+        std::future::poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    fn poll_recv(&mut self, cx: &Context<'_>) -> Poll<Option<Event>> {
+        let Self { shared, next, ticket } = self;
+        shared.with(|state| {
+            let log = &mut state.events;
+            if *next < log.first {
+                let events = log.first - *next;
+                *next = log.first;
+                return Poll::Ready(Some(Event::Lagged { events }));
+            }
+            let index = usize::try_from(*next - log.first).unwrap_or(usize::MAX);
+            if let Some(event) = log.recent.get(index) {
+                *next += 1;
+                return Poll::Ready(Some(event.clone()));
+            }
+            if log.ended {
+                return Poll::Ready(None);
+            }
+            log.waiting.wait(ticket, cx.waker());
+            Poll::Pending
+        })
+    }
+}
+
+impl Stream for EventStream {
+    type Item = Event;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.get_mut().poll_recv(cx)
+    }
+}
+
+impl Drop for EventStream {
+    fn drop(&mut self) {
+        let ticket = &mut self.ticket;
+        self.shared.with(|state| {
+            state.events.waiting.leave(ticket);
+            state.events.watchers -= 1;
+            if state.events.watchers == 0 {
+                state.events.first = state.events.end();
+                state.events.recent.clear();
+            }
+        });
+    }
+}

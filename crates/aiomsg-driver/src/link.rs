@@ -1,0 +1,221 @@
+//! The future that serves one connection.
+
+use std::future::Future;
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use aiomsg_proto::{Batch, CloseReason, ConnectionId, Instant, LinkState};
+use bytes::BytesMut;
+
+use crate::io::Link;
+use crate::shared::{Shared, State};
+
+/// Rounds of reading and writing in one poll, at most; then other tasks get their turn.
+const ROUNDS: usize = 16;
+
+/// Slices that are written in one system call, at most.
+const SLICES: usize = 64;
+
+/// The first read of a connection that has become readable, in bytes. Reads that fill their buffer double the next.
+const FIRST_READ: usize = 4 * 1024;
+
+/// The largest read, in bytes.
+const LARGEST_READ: usize = 256 * 1024;
+
+/// Serves one connection: reads, writes, and closes it when the core says so. An adapter spawns one for each; it ends
+/// with the connection.
+#[derive(Debug)]
+pub struct LinkDriver<L> {
+    shared: Arc<Shared>,
+    id: ConnectionId,
+    link: L,
+    batch: Batch,
+    reader: Reader,
+    half_closed: bool,
+    /// The core has been told that the connection is gone.
+    ended: bool,
+}
+
+/// What was read and not taken by the core, and how much to read next.
+#[derive(Debug)]
+struct Reader {
+    /// Bytes that the core has left: a frame that has not arrived in full, or what it has no room for.
+    buffer: BytesMut,
+    next_read: usize,
+}
+
+impl<L: Link> LinkDriver<L> {
+    pub(crate) fn new(shared: Arc<Shared>, id: ConnectionId, link: L) -> Self {
+        let reader = Reader { buffer: BytesMut::new(), next_read: FIRST_READ };
+        Self { shared, id, link, batch: Batch::default(), reader, half_closed: false, ended: false }
+    }
+
+    /// Tells the core what was done, and asks what to do: all in one step.
+    fn consult(&mut self, cx: &Context<'_>) -> (LinkState, usize) {
+        let Self { id, batch, reader, .. } = self;
+        let id = *id;
+        let consult = |state: &mut State, now: Instant| {
+            state.core.handle_transmitted(now, id, batch);
+            if !reader.buffer.is_empty() {
+                state.core.handle_received(now, id, &mut reader.buffer);
+            }
+            if state.core.transmit(now, id, batch) {
+                state.sent_in_a_row = 0;
+            }
+            (state.core.link_state(id), state.core.wants_read(id, &reader.buffer))
+        };
+        // Registered last, so that what was just asked about does not wake us again.
+        self.shared.with_time_then(consult, |state| {
+            state.links.insert(id, cx.waker().clone());
+        })
+    }
+
+    /// Writes until there is nothing to write or the link takes no more. Returns whether it took something.
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<bool, CloseReason> {
+        let mut progress = false;
+        while !self.batch.is_empty() {
+            let mut slices = [&[][..]; SLICES];
+            let count = self.batch.slices(&mut slices);
+            let mut vectored = [IoSlice::new(&[]); SLICES];
+            for (slot, slice) in vectored.iter_mut().zip(&slices) {
+                *slot = IoSlice::new(slice);
+            }
+            let vectored = vectored.get(..count).unwrap_or_default();
+            match self.link.poll_write(cx, vectored) {
+                Poll::Ready(Ok(0)) => return Err(CloseReason::Failed),
+                Poll::Ready(Ok(written)) => {
+                    self.batch.advance(written);
+                    progress = true;
+                }
+                Poll::Ready(Err(error)) => return Err(self.explain(&error)),
+                Poll::Pending => break,
+            }
+        }
+        Ok(progress)
+    }
+
+    /// Reads once. Returns whether something came.
+    fn read(&mut self, cx: &mut Context<'_>, most: usize) -> Result<bool, CloseReason> {
+        match self.reader.poll_read(cx, &mut self.link, most) {
+            Poll::Ready(Ok(0)) => Err(CloseReason::PeerClosed),
+            Poll::Ready(Ok(_)) => Ok(true),
+            Poll::Ready(Err(error)) => Err(self.explain(&error)),
+            Poll::Pending => Ok(false),
+        }
+    }
+
+    fn explain(&self, error: &std::io::Error) -> CloseReason {
+        tracing::debug!(connection = %self.id, %error, "the connection failed");
+        CloseReason::Failed
+    }
+
+    fn half_close(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        if self.half_closed {
+            return Ok(());
+        }
+        match self.link.poll_close(cx) {
+            Poll::Ready(Ok(())) => {
+                self.half_closed = true;
+                Ok(())
+            }
+            Poll::Ready(Err(error)) => Err(self.explain(&error)),
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    /// One round. Returns whether another is worth while.
+    fn round(&mut self, cx: &mut Context<'_>) -> Result<bool, CloseReason> {
+        let (state, most) = self.consult(cx);
+        match state {
+            LinkState::Open => {}
+            LinkState::HalfClose => self.half_close(cx)?,
+            _ => return Err(CloseReason::Ended),
+        }
+        let wrote = self.write(cx)?;
+        let read = most > 0 && self.read(cx, most)?;
+        Ok(wrote || read)
+    }
+}
+
+impl<L> LinkDriver<L> {
+    /// Tells the core that the connection is gone, once.
+    fn end(&mut self, reason: CloseReason) {
+        if core::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let Self { id, batch, .. } = self;
+        let id = *id;
+        self.shared.with_time(|state, now| {
+            state.links.remove(&id);
+            state.core.handle_disconnected(now, id, batch, reason);
+        });
+    }
+}
+
+impl<L: Link + Unpin> Future for LinkDriver<L> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        for _ in 0..ROUNDS {
+            match this.round(cx) {
+                Ok(true) => {}
+                Ok(false) => {
+                    this.batch.shrink();
+                    return Poll::Pending;
+                }
+                Err(reason) => {
+                    this.end(reason);
+                    return Poll::Ready(());
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// A runtime that drops its tasks ends their connections.
+impl<L> Drop for LinkDriver<L> {
+    fn drop(&mut self) {
+        self.end(CloseReason::Ended);
+    }
+}
+
+impl Reader {
+    /// Reads at most `most` bytes behind what is left in the buffer.
+    fn poll_read<L: Link>(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: &mut L,
+        most: usize,
+    ) -> Poll<std::io::Result<usize>> {
+        // A large frame that is arriving gets room as its bytes come, not as its length was announced.
+        let size = self.next_read.max(self.buffer.len().min(LARGEST_READ)).min(most);
+        let mut fresh = BytesMut::new();
+        let target = if self.buffer.is_empty() { &mut fresh } else { &mut self.buffer };
+        target.reserve(size);
+        let capacity = target.capacity() - target.len();
+        let result = link.poll_read(cx, target);
+        if let Poll::Ready(Ok(read)) = &result {
+            self.adapt(*read, capacity);
+            if !fresh.is_empty() {
+                // A few bytes must not pin a large buffer for as long as the application keeps the message.
+                self.buffer = if *read < capacity / 4 { BytesMut::from(&fresh[..]) } else { fresh };
+            }
+        } else if self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+        }
+        result
+    }
+
+    fn adapt(&mut self, read: usize, capacity: usize) {
+        if read == capacity {
+            self.next_read = (capacity * 2).min(LARGEST_READ);
+        } else if read < capacity / 4 {
+            self.next_read = (self.next_read / 2).max(FIRST_READ);
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Sending, with backpressure.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use aiomsg_proto::{Identity, Instant, SendError};
+use bytes::Bytes;
+
+use crate::shared::{Shared, State};
+use crate::waiters::Ticket;
+
+/// After this many messages without a link having taken any, a sender lets others run once. A loop that does nothing
+/// but send would otherwise keep a single-threaded runtime from writing.
+const FAIR_SHARE: u32 = 1_024;
+
+/// Where a message is to go, and who waits for room there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Recipient {
+    /// To whom the send mode says.
+    Mode,
+    Peer(Identity),
+}
+
+impl State {
+    /// Whether nobody came before the holder of these tickets, to the socket and to this peer.
+    fn is_turn(&self, to: Recipient, place: &Place) -> bool {
+        let Place { socket, peer } = place;
+        let peer_turn = match to {
+            Recipient::Mode => true,
+            Recipient::Peer(identity) => {
+                self.peer_senders.get(&identity).is_none_or(|waiters| waiters.is_next(*peer))
+            }
+        };
+        // Who waits for one peer has no claim to the place of those who wait for the socket, and the reverse.
+        peer_turn && (peer.is_some() || self.senders.is_next(*socket))
+    }
+
+    fn submit(&mut self, now: Instant, to: Recipient, payload: Bytes) -> Result<(), SendError> {
+        match to {
+            Recipient::Mode => self.core.send(now, payload)?,
+            Recipient::Peer(identity) => self.core.send_to(now, identity, payload)?,
+        }
+        self.sent_in_a_row = self.sent_in_a_row.saturating_add(1);
+        Ok(())
+    }
+
+    /// Gives up the place of a sender, and lets the next one try.
+    fn leave(&mut self, to: Recipient, place: &mut Place) {
+        let mut next = None;
+        if self.senders.leave(&mut place.socket) {
+            next = self.senders.first();
+        }
+        if let Recipient::Peer(identity) = to
+            && let Some(waiters) = self.peer_senders.get_mut(&identity)
+        {
+            if waiters.leave(&mut place.peer) {
+                next = next.or_else(|| waiters.first());
+            }
+            if waiters.is_empty() {
+                self.peer_senders.remove(&identity);
+            }
+        }
+        self.woken.extend(next);
+    }
+
+    fn wait_for_turn(&mut self, to: Recipient, place: &mut Place, cx: &Context<'_>) {
+        match to {
+            Recipient::Peer(identity) if !self.is_peer_turn(identity, place) => {
+                self.wait_for_peer(identity, place, cx);
+            }
+            Recipient::Mode | Recipient::Peer(_) => self.senders.wait(&mut place.socket, cx.waker()),
+        }
+    }
+
+    fn is_peer_turn(&self, identity: Identity, place: &Place) -> bool {
+        self.peer_senders.get(&identity).is_none_or(|waiters| waiters.is_next(place.peer))
+    }
+
+    fn wait_for_peer(&mut self, identity: Identity, place: &mut Place, cx: &Context<'_>) {
+        self.peer_senders.entry(identity).or_default().wait(&mut place.peer, cx.waker());
+    }
+}
+
+/// The places of a sender in the queues that it waits in.
+#[derive(Debug, Default)]
+struct Place {
+    socket: Option<Ticket>,
+    peer: Option<Ticket>,
+}
+
+impl Place {
+    const fn waits(&self) -> bool {
+        self.socket.is_some() || self.peer.is_some()
+    }
+}
+
+/// A message that is being sent.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub(crate) struct Send<'a> {
+    shared: &'a Arc<Shared>,
+    to: Recipient,
+    payload: Option<Bytes>,
+    place: Place,
+    yielded: bool,
+}
+
+impl<'a> Send<'a> {
+    pub(crate) fn new(shared: &'a Arc<Shared>, to: Recipient, payload: Bytes) -> Self {
+        Self { shared, to, payload: Some(payload), place: Place::default(), yielded: false }
+    }
+}
+
+impl Future for Send<'_> {
+    type Output = Result<(), SendError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { shared, to, payload, place, yielded } = self.get_mut();
+        let to = *to;
+        shared.with(|state| {
+            if state.sent_in_a_row >= FAIR_SHARE && !*yielded {
+                *yielded = true;
+                state.sent_in_a_row = 0;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if !state.core.is_closing() && !state.is_turn(to, place) {
+                state.wait_for_turn(to, place, cx);
+                return Poll::Pending;
+            }
+            let Some(message) = payload.take() else { return Poll::Ready(Ok(())) };
+            let now = state.now;
+            match (state.submit(now, to, message), to) {
+                (Err(SendError::Full(message)), _) => {
+                    *payload = Some(message);
+                    state.senders.wait(&mut place.socket, cx.waker());
+                    Poll::Pending
+                }
+                (Err(SendError::PeerFull(message)), Recipient::Peer(identity)) => {
+                    *payload = Some(message);
+                    state.wait_for_peer(identity, place, cx);
+                    Poll::Pending
+                }
+                (result, _) => {
+                    if place.waits() {
+                        state.leave(to, place);
+                    }
+                    Poll::Ready(result)
+                }
+            }
+        })
+    }
+}
+
+impl Drop for Send<'_> {
+    fn drop(&mut self) {
+        let Self { shared, to, place, .. } = self;
+        if place.waits() {
+            shared.with(|state| state.leave(*to, place));
+        }
+    }
+}
+
+/// Accepts a message now or not at all.
+pub(crate) fn try_send(shared: &Shared, to: Recipient, payload: Bytes) -> Result<(), SendError> {
+    shared.with(|state| {
+        if !state.core.is_closing() && !state.is_turn(to, &Place::default()) {
+            return Err(SendError::Full(payload));
+        }
+        let now = state.now;
+        state.submit(now, to, payload)
+    })
+}

@@ -1,0 +1,217 @@
+//! The core behind its one lock, and who is to be woken when it changes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use aiomsg_proto::{ConnectionId, DialId, Event, Identity, Inbox, Instant, Ready, Socket};
+
+use crate::events::EventLog;
+use crate::io::Clock;
+use crate::waiters::Waiters;
+
+/// Tasks to be woken once the lock is released.
+pub(crate) type Wakes = Vec<Waker>;
+
+/// A socket as all its tasks share it.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+    /// The messages being taken by the application. Taken before `state` where both are needed.
+    inbox: Mutex<Inbox>,
+    /// Tasks that wait for a message; a hint that spares taking the lock.
+    pub(crate) receivers_waiting: AtomicUsize,
+}
+
+/// What is behind the lock.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) core: Socket,
+    /// The time when the core was last told it.
+    pub(crate) now: Instant,
+    pub(crate) links: HashMap<ConnectionId, Waker>,
+    pub(crate) dials: BTreeMap<DialId, DialTask>,
+    pub(crate) listeners: BTreeMap<ListenerId, ListenerTask>,
+    pub(crate) listeners_made: u64,
+    timer: Option<Waker>,
+    /// When the timer task wakes up by itself.
+    timer_armed: Option<Instant>,
+    pub(crate) senders: Waiters,
+    pub(crate) peer_senders: BTreeMap<Identity, Waiters>,
+    pub(crate) receivers: Waiters,
+    /// Tasks that wait for peers to come, or for the socket to close.
+    pub(crate) watchers: Waiters,
+    pub(crate) events: EventLog,
+    /// Tasks that a change wants to have woken.
+    pub(crate) woken: Wakes,
+    /// Messages accepted since a link last took some.
+    pub(crate) sent_in_a_row: u32,
+}
+
+/// One place where connections are accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ListenerId(pub(crate) u64);
+
+/// The task that serves a dial.
+#[derive(Debug, Default)]
+pub(crate) struct DialTask {
+    pub(crate) due: bool,
+    pub(crate) waker: Option<Waker>,
+}
+
+/// The task that accepts connections.
+#[derive(Debug, Default)]
+pub(crate) struct ListenerTask {
+    pub(crate) address: String,
+    pub(crate) waker: Option<Waker>,
+    pub(crate) stopped: bool,
+}
+
+impl Shared {
+    pub(crate) fn new(core: Socket, clock: Arc<dyn Clock>) -> Self {
+        let now = clock.now();
+        Self {
+            clock,
+            state: Mutex::new(State {
+                core,
+                now,
+                links: HashMap::new(),
+                dials: BTreeMap::new(),
+                listeners: BTreeMap::new(),
+                listeners_made: 0,
+                timer: None,
+                timer_armed: None,
+                senders: Waiters::default(),
+                peer_senders: BTreeMap::new(),
+                receivers: Waiters::default(),
+                watchers: Waiters::default(),
+                events: EventLog::default(),
+                woken: Wakes::new(),
+                sent_in_a_row: 0,
+            }),
+            inbox: Mutex::new(Inbox::default()),
+            receivers_waiting: AtomicUsize::new(0),
+        }
+    }
+
+    /// Changes the state, then wakes whoever is concerned, after the lock is released.
+    pub(crate) fn with<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+        self.change(change, |_| ())
+    }
+
+    fn change<R>(&self, change: impl FnOnce(&mut State) -> R, then: impl FnOnce(&mut State)) -> R {
+        let mut state = self.lock();
+        let result = change(&mut state);
+        let wakes = self.pump(&mut state);
+        then(&mut state);
+        drop(state);
+        for waker in wakes {
+            waker.wake();
+        }
+        result
+    }
+
+    /// As [`with`](Self::with), with the time told to the change and remembered.
+    pub(crate) fn with_time<R>(&self, change: impl FnOnce(&mut State, Instant) -> R) -> R {
+        self.with_time_then(change, |_| ())
+    }
+
+    /// As [`with_time`](Self::with_time), and `then` when it is known who is to be woken, under the same lock.
+    pub(crate) fn with_time_then<R>(
+        &self,
+        change: impl FnOnce(&mut State, Instant) -> R,
+        then: impl FnOnce(&mut State),
+    ) -> R {
+        let now = self.clock.now();
+        let timed = |state: &mut State| {
+            state.now = state.now.max(now);
+            let now = state.now;
+            change(state, now)
+        };
+        self.change(timed, then)
+    }
+
+    pub(crate) fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        // A panic elsewhere leaves the messages as they were: whole.
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The core does not panic, and what the tasks keep here is consistent between any two steps.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes out what the core has to say, and finds out who is to be woken.
+    #[inline]
+    fn pump(&self, state: &mut State) -> Wakes {
+        let mut wakes = core::mem::take(&mut state.woken);
+        while let Some(ready) = state.core.poll_ready() {
+            state.take_up(ready, &mut wakes);
+        }
+        while let Some(event) = state.core.poll_event() {
+            tracing::debug!(identity = %state.core.identity(), ?event);
+            if matches!(event, Event::Connected { .. }) {
+                wakes.extend(state.watchers.take_all());
+            }
+            state.events.push(event, &mut wakes);
+        }
+        let earlier = match (state.core.poll_timeout(), state.timer_armed) {
+            (Some(due), Some(armed)) => due < armed,
+            (due, None) => due.is_some(),
+            (None, Some(_)) => false,
+        };
+        if earlier {
+            wakes.extend(state.timer.take());
+        }
+        if state.receivers.is_empty() != (self.receivers_waiting.load(Ordering::Relaxed) == 0) {
+            self.receivers_waiting.store(usize::from(!state.receivers.is_empty()), Ordering::Relaxed);
+        }
+        wakes
+    }
+}
+
+impl State {
+    fn take_up(&mut self, ready: Ready, wakes: &mut Wakes) {
+        match ready {
+            Ready::Connection(id) => wakes.extend(self.links.remove(&id)),
+            Ready::Dial(id) => {
+                let task = self.dials.entry(id).or_default();
+                task.due = true;
+                wakes.extend(task.waker.take());
+            }
+            Ready::Received => wakes.extend(self.receivers.take_first()),
+            Ready::Room => wakes.extend(self.senders.first()),
+            Ready::PeerRoom(identity) => {
+                wakes.extend(self.peer_senders.get(&identity).and_then(Waiters::first));
+            }
+            Ready::Accept => wakes.extend(self.listeners.values_mut().filter_map(|task| task.waker.take())),
+            Ready::Closed => self.end_all(wakes),
+            _ => {}
+        }
+    }
+
+    /// The socket has closed: every task is to see that.
+    fn end_all(&mut self, wakes: &mut Wakes) {
+        wakes.extend(self.senders.take_all());
+        wakes.extend(self.peer_senders.values_mut().flat_map(Waiters::take_all));
+        wakes.extend(self.receivers.take_all());
+        wakes.extend(self.watchers.take_all());
+        wakes.extend(self.dials.values_mut().filter_map(|task| task.waker.take()));
+        wakes.extend(self.listeners.values_mut().filter_map(|task| task.waker.take()));
+        wakes.extend(self.timer.take());
+        self.events.end_streams(wakes);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.core.close_report().is_some()
+    }
+
+    /// Sets the timer task to the next deadline, which is returned.
+    pub(crate) fn arm_timer(&mut self, waker: &Waker) -> Option<Instant> {
+        self.timer_armed = self.core.poll_timeout();
+        self.timer = Some(waker.clone());
+        self.timer_armed
+    }
+}

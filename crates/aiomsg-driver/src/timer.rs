@@ -1,0 +1,49 @@
+//! The future that lets a socket do what is due.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use crate::io::Timer;
+use crate::shared::Shared;
+
+/// Lets a socket do what is due when it is due. An adapter spawns one for each socket; it ends when the socket has
+/// closed.
+#[derive(Debug)]
+pub struct TimerDriver<T> {
+    shared: Arc<Shared>,
+    timer: T,
+}
+
+impl<T: Timer> TimerDriver<T> {
+    pub(crate) const fn new(shared: Arc<Shared>, timer: T) -> Self {
+        Self { shared, timer }
+    }
+}
+
+impl<T: Timer + Unpin> Future for TimerDriver<T> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        loop {
+            // Whether something is due is for the clock to say; the timer only wakes us.
+            let next = this.shared.with_time(|state, now| {
+                if state.core.poll_timeout().is_some_and(|due| due <= now) {
+                    state.core.handle_timeout(now);
+                }
+                if state.is_closed() { None } else { Some(state.arm_timer(cx.waker())) }
+            });
+            match next {
+                None => return Poll::Ready(()),
+                Some(None) => return Poll::Pending,
+                Some(Some(at)) => {
+                    if this.timer.poll_until(cx, at).is_pending() {
+                        return Poll::Pending;
+                    }
+                }
+            }
+        }
+    }
+}

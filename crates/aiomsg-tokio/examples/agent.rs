@@ -1,0 +1,241 @@
+//! A uniform test program: one socket that sends, receives or answers, as its flags say.
+//!
+//! Payloads go to standard output, one on a line; all else goes to standard error: `listening ADDRESS` and `ready`, then
+//! a line `event: ...` for each peer that comes or goes.
+
+use std::io::Write;
+use std::time::Duration;
+
+use aiomsg_tokio::{Bytes, Dialect, Event, Identity, SendMode, Socket};
+use clap::{Parser, ValueEnum};
+
+type Failure = Box<dyn std::error::Error>;
+
+/// Sends, receives or answers messages, to test one implementation against another.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Accept connections, or make one.
+    #[arg(long)]
+    role: Role,
+    /// The address to bind or to connect to.
+    #[arg(long, default_value = "127.0.0.1")]
+    host: String,
+    /// The port to bind or to connect to; 0 binds any free one.
+    #[arg(long, default_value_t = 25000)]
+    port: u16,
+    /// Whom a message goes to.
+    #[arg(long, default_value = "roundrobin")]
+    send_mode: Mode,
+    /// What to do.
+    #[arg(long)]
+    behavior: Behavior,
+    /// Messages to send, receive or answer; without it, no end.
+    #[arg(long)]
+    count: Option<u64>,
+    /// What the messages of a source begin with, before their number.
+    #[arg(long, default_value = "")]
+    prefix: String,
+    /// What is promised of a message.
+    #[arg(long, default_value = "at-most-once")]
+    delivery: Delivery,
+    /// Who the socket says it is: 32 hex digits. Random without it.
+    #[arg(long)]
+    identity: Option<Identity>,
+    /// Seconds that a source, a requester or an echo stays after its last message.
+    #[arg(long, default_value_t = 1.0)]
+    linger: f64,
+    /// Seconds between two messages of a source.
+    #[arg(long, default_value_t = 0.0)]
+    pause: f64,
+    /// Peers to wait for before the first message.
+    #[arg(long, default_value_t = 0)]
+    wait_peers: usize,
+    /// Print payloads as hex digits.
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set)]
+    hex: bool,
+    /// What to speak.
+    #[arg(long, default_value = "auto")]
+    dialect: Speak,
+    /// Not supported yet; accepted as false.
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set)]
+    tls: bool,
+    /// Not supported yet.
+    #[arg(long)]
+    tls_cert: Option<String>,
+    /// Not supported yet.
+    #[arg(long)]
+    tls_key: Option<String>,
+    /// Not supported yet.
+    #[arg(long)]
+    tls_ca: Option<String>,
+    /// Not supported yet.
+    #[arg(long)]
+    tls_server_name: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Role {
+    Bind,
+    Connect,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Mode {
+    Publish,
+    Roundrobin,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Behavior {
+    Source,
+    Sink,
+    Echo,
+    Request,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Delivery {
+    AtMostOnce,
+    AtLeastOnce,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Speak {
+    Auto,
+    V1,
+    Classic,
+}
+
+impl Args {
+    fn socket(&self) -> Result<Socket, Failure> {
+        if self.tls {
+            return Err("TLS is not supported yet".into());
+        }
+        let mode = match self.send_mode {
+            Mode::Publish => SendMode::Publish,
+            Mode::Roundrobin => SendMode::RoundRobin,
+        };
+        let dialect = match self.dialect {
+            Speak::Auto => Dialect::Auto,
+            Speak::V1 => Dialect::V1,
+            Speak::Classic => Dialect::Classic,
+        };
+        // A source whose peer has not come yet waits for it, for as long as it takes.
+        let linger = Duration::from_secs(24 * 3_600);
+        let builder = Socket::builder().send_mode(mode).dialect(dialect).linger(linger);
+        let builder = match self.identity {
+            Some(identity) => builder.identity(identity),
+            None => builder,
+        };
+        Ok(builder.build()?)
+    }
+
+    /// The numbers of the messages to send, receive or answer.
+    fn numbers(&self) -> impl Iterator<Item = u64> + use<> {
+        let count = self.count;
+        (0..).take_while(move |number| count.is_none_or(|count| *number < count))
+    }
+
+    fn print(&self, payload: &Bytes) -> std::io::Result<()> {
+        let mut out = std::io::stdout().lock();
+        if self.hex {
+            for byte in payload {
+                write!(out, "{byte:02x}")?;
+            }
+        } else {
+            out.write_all(payload)?;
+        }
+        out.write_all(b"\n")?;
+        out.flush()
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Failure> {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .init();
+    let args = Args::parse();
+    let socket = args.socket()?;
+    tokio::spawn(report(socket.events()));
+    let address = format!("{}:{}", args.host, args.port);
+    match args.role {
+        Role::Bind => tell(&format!("listening {}", socket.bind(&address).await?)),
+        Role::Connect => socket.connect(address)?,
+    }
+    tell("ready");
+    socket.wait_for_peers(args.wait_peers).await?;
+    match args.behavior {
+        Behavior::Source => source(&args, &socket).await?,
+        Behavior::Sink => sink(&args, &socket).await?,
+        Behavior::Echo => echo(&args, &socket).await?,
+        Behavior::Request => request(&args, &socket).await?,
+    }
+    let report = socket.close().await;
+    if report.dropped.messages > 0 {
+        return Err(format!("{} messages were not handed over", report.dropped.messages).into());
+    }
+    Ok(())
+}
+
+async fn source(args: &Args, socket: &Socket) -> Result<(), Failure> {
+    for number in args.numbers() {
+        if number > 0 && args.pause > 0.0 {
+            tokio::time::sleep(Duration::from_secs_f64(args.pause)).await;
+        }
+        socket.send(format!("{}{number}", args.prefix)).await?;
+    }
+    linger(args).await;
+    Ok(())
+}
+
+async fn sink(args: &Args, socket: &Socket) -> Result<(), Failure> {
+    for _ in args.numbers() {
+        args.print(&socket.recv().await?)?;
+    }
+    Ok(())
+}
+
+async fn echo(args: &Args, socket: &Socket) -> Result<(), Failure> {
+    for _ in args.numbers() {
+        let received = socket.recv_from().await?;
+        socket.send_to(received.identity, received.payload).await?;
+    }
+    linger(args).await;
+    Ok(())
+}
+
+async fn request(args: &Args, socket: &Socket) -> Result<(), Failure> {
+    for number in args.numbers() {
+        socket.send(format!("{}{number}", args.prefix)).await?;
+        args.print(&socket.recv().await?)?;
+    }
+    linger(args).await;
+    Ok(())
+}
+
+/// Stays for a while. What is not handed over by then is waited for when the socket closes.
+async fn linger(args: &Args) {
+    tokio::time::sleep(Duration::from_secs_f64(args.linger)).await;
+}
+
+/// Tells of peers that come and go.
+async fn report(mut events: aiomsg_tokio::EventStream) {
+    while let Some(event) = events.recv().await {
+        match event {
+            Event::Connected { identity, address, protocol, .. } => {
+                tell(&format!("event: connected {identity} {address} {protocol:?}"));
+            }
+            Event::Disconnected { identity, address, reason, .. } => {
+                tell(&format!("event: disconnected {identity} {address}: {reason}"));
+            }
+            other => tell(&format!("{other:?}")),
+        }
+    }
+}
+
+fn tell(line: &str) {
+    // Nothing can be done about a standard error that is gone.
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
