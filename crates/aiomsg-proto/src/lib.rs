@@ -1,4 +1,136 @@
-//! placeholder
+//! The aiomsg smart-socket protocol as a pure state machine.
+//!
+//! One [`Socket`] stands for any number of connections. It routes messages to peers (one after another, all of them, or
+//! one by its identity), keeps what has no peer yet, decides when to connect again, watches over signs of life, and
+//! speaks two wire dialects. It does none of the following itself: open a connection, read, write, tell the time, draw
+//! a random number, start a task, take a lock. Whoever embeds it does, in whatever event loop there is. Adapters for
+//! tokio and others are crates of their own; this one needs `core` and `alloc` only.
+//!
+//! # The layers
+//!
+//! ```text
+//!    bytes of one stream                                          the application
+//!          |                                                            |
+//!   [frame] split off whole frames     [Connection] one stream:    [Socket] many streams:
+//!   [dialect] what a frame means       introduction, signs of      routing, buffering, dials,
+//!          |                           life, what to write         duplicates, limits, events
+//!          '------------- used by ------------'----- used by ------------'
+//! ```
+//!
+//! Each layer can be used alone: [`frame`] and [`dialect`] to look at captured bytes, [`Connection`] for a program that
+//! has one peer and needs no routing, [`Socket`] for everything else.
+//!
+//! # The run loop
+//!
+//! 1. Tell the core what happened: a connection came to be ([`Socket::handle_connected`]), bytes came
+//!    ([`Socket::handle_received`]), bytes were taken ([`Socket::handle_transmitted`]), a connection ended
+//!    ([`Socket::handle_disconnected`]), time passed ([`Socket::handle_timeout`]). Or give it a command of the
+//!    application: [`Socket::send`], [`Socket::dial`], [`Socket::close`].
+//! 2. Drain [`Socket::poll_ready`] and do what it says: for a connection, ask [`Socket::link_state`],
+//!    [`Socket::transmit`] and [`Socket::wants_read`]; for a dial, connect; and so on.
+//! 3. Drain [`Socket::poll_event`] if anybody is interested; undrained events give way to newer ones.
+//! 4. Ask [`Socket::poll_timeout`], and sleep until then or until something happens.
+//!
+//! Any order of calls is legal, and nothing has to be drained between two inputs. Deadlines are about time only:
+//! sleeping exactly until [`Socket::poll_timeout`] is enough, and calls of [`Socket::handle_timeout`] that come early,
+//! late or twice do no harm. An idle socket does nothing, and each poll takes the same time however many connections
+//! there are.
+//!
+//! Here two sockets talk through two vectors of bytes. With real streams, the loop is the same.
+//!
+//! ```
+//! use aiomsg_proto::{Batch, Config, ConnectionId, Identity, Inbox, Instant, Origin, Ready, Socket};
+//! use bytes::{Bytes, BytesMut};
+//!
+//! /// A socket, its one connection, and the bytes that are on their way to it.
+//! struct Node {
+//!     socket: Socket,
+//!     link: ConnectionId,
+//!     batch: Batch,
+//!     incoming: BytesMut,
+//! }
+//!
+//! impl Node {
+//!     /// Does all there is to do at `now`, and appends what is to be written to `wire`.
+//!     fn run(&mut self, now: Instant, wire: &mut BytesMut) {
+//!         // Inputs: what came, and what is due. What the core leaves in the buffer stays there.
+//!         self.socket.handle_received(now, self.link, &mut self.incoming);
+//!         self.socket.handle_timeout(now);
+//!         // Outputs: what to do now.
+//!         while let Some(ready) = self.socket.poll_ready() {
+//!             if ready != Ready::Connection(self.link) {
+//!                 continue;
+//!             }
+//!             while self.socket.transmit(now, self.link, &mut self.batch) {
+//!                 let mut slices = [&[][..]; 16];
+//!                 let count = self.batch.slices(&mut slices);
+//!                 let written = slices[..count].iter().map(|slice| wire.extend_from_slice(slice)).count();
+//!                 assert_eq!(written, count);
+//!                 // A real stream may take less than it was shown.
+//!                 self.batch.advance(usize::MAX);
+//!                 self.socket.handle_transmitted(now, self.link, &mut self.batch);
+//!             }
+//!         }
+//!     }
+//! }
+//!
+//! let now = Instant::EPOCH;
+//! let node = |name: u8, origin: fn(&mut Socket) -> Origin| {
+//!     let identity = Identity::from_bytes([name; 16]);
+//!     let mut socket = Socket::new(Config::default(), identity, u64::from(name), now)?;
+//!     let origin = origin(&mut socket);
+//!     let link = socket.handle_connected(now, origin, "memory")?;
+//!     Ok::<_, Box<dyn core::error::Error>>(Node {
+//!         socket,
+//!         link,
+//!         batch: Batch::default(),
+//!         incoming: BytesMut::new(),
+//!     })
+//! };
+//! let mut dialler = node(1, |socket| Origin::Dialled(socket.dial(Instant::EPOCH, "memory").unwrap()))?;
+//! let mut listener = node(2, |_| Origin::Accepted)?;
+//!
+//! dialler.socket.send(now, Bytes::from_static(b"hello"))?;
+//! for _ in 0..3 {
+//!     dialler.run(now, &mut listener.incoming);
+//!     listener.run(now, &mut dialler.incoming);
+//! }
+//!
+//! let mut inbox = Inbox::default();
+//! assert!(listener.socket.poll_received(now, &mut inbox));
+//! assert_eq!(inbox.next().unwrap().payload, "hello");
+//! // Both peers are there, and nothing is due before the next heartbeat.
+//! assert_eq!(dialler.socket.poll_timeout(), Some(now + core::time::Duration::from_secs(5)));
+//! # Ok::<(), Box<dyn core::error::Error>>(())
+//! ```
+//!
+//! # After which call ask what
+//!
+//! | after | `poll_ready` | `poll_event` | `poll_timeout` |
+//! |---|---|---|---|
+//! | `send`, `send_to` | something to write | a slow subscriber | if publishing waits for one |
+//! | `dial` | the dial is due | connecting | |
+//! | `undial`, `disconnect`, `close` | connections to end | disconnected | yes |
+//! | `handle_connected` | something to write | | yes |
+//! | `handle_received` | messages, something to write, or to close | connected, disconnected | yes |
+//! | `handle_transmitted` | more to write, room for senders | | yes |
+//! | `handle_disconnected` | something to write elsewhere, a dial | disconnected, refused, retrying | yes |
+//! | `handle_dial_failed` | | retrying | yes |
+//! | `handle_timeout` | anything | anything | yes |
+//! | `transmit` | room for senders | a subscriber that has recovered | |
+//! | `poll_received` | connections to be read again | | yes |
+//! | `poll_accept` | later, that accepting may go on | | |
+//!
+//! # What is promised
+//!
+//! * Every queue is bounded in messages and in bytes ([`Config`] has the bounds), and nothing is allocated because a
+//!   peer announced a length.
+//! * What a peer does wrong costs that one connection, and is told with its reason ([`CloseReason`]). No bytes of a
+//!   peer can cause a panic.
+//! * The same seed and the same calls give the same results, byte for byte.
+//! * Every accepted message is, for each recipient, at any time exactly one of handed over, still held, or counted as
+//!   dropped for a reason that can be seen ([`Metrics`]).
+//! * When a connection ends, exactly those messages are sent elsewhere or kept of which not the last byte was taken.
 #![no_std]
 #![deny(clippy::unwrap_used, clippy::indexing_slicing)]
 #![warn(clippy::alloc_instead_of_core, clippy::std_instead_of_alloc, clippy::std_instead_of_core)]

@@ -48,7 +48,7 @@ impl Link for TcpLink {
         loop {
             match self.0.try_write_vectored(slices) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(self.0.poll_write_ready(cx))?
+                    ready!(self.0.poll_write_ready(cx))?;
                 }
                 result => return Poll::Ready(result),
             }

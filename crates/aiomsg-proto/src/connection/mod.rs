@@ -137,6 +137,21 @@ impl Connection {
     /// The connection must be closed, for this reason. The peer is at fault.
     #[inline]
     pub fn receive(&mut self, now: Instant, buffer: &mut BytesMut) -> Result<Option<Incoming>, CloseReason> {
+        loop {
+            match self.receive_frame(now, buffer)? {
+                Some(Incoming::Heartbeat | Incoming::Skipped(_)) => {}
+                incoming => return Ok(incoming),
+            }
+        }
+    }
+
+    /// As [`receive`](Self::receive), one frame at a time: heartbeats and skipped frames are returned, too.
+    #[inline]
+    pub(crate) fn receive_frame(
+        &mut self,
+        now: Instant,
+        buffer: &mut BytesMut,
+    ) -> Result<Option<Incoming>, CloseReason> {
         self.note_received(now, buffer.len());
         let result = self.take_frame(buffer);
         self.left_over = buffer.len();
@@ -159,15 +174,17 @@ impl Connection {
             Phase::Introducing { .. } => return self.take_greeting(buffer),
             Phase::Introduced | Phase::Open | Phase::Finishing { .. } => return Ok(None),
         }
-        let limit = self.config.frame_limit(self.protocol.overhead());
-        while let Some(frame) = frame::split(buffer, limit)? {
-            match self.protocol.decode(frame) {
-                Incoming::Heartbeat => {}
-                Incoming::Skipped(_) => self.skipped = self.skipped.saturating_add(1),
-                incoming => return Ok(Some(incoming)),
-            }
+        let Some(frame) = frame::split(buffer, self.frame_limit())? else { return Ok(None) };
+        let incoming = self.protocol.decode(frame);
+        if let Incoming::Skipped(_) = incoming {
+            self.skipped = self.skipped.saturating_add(1);
         }
-        Ok(None)
+        Ok(Some(incoming))
+    }
+
+    /// The longest frame that the peer may send, now that it has introduced itself.
+    pub(crate) fn frame_limit(&self) -> u32 {
+        self.config.frame_limit(self.protocol.overhead())
     }
 
     fn take_greeting(&mut self, buffer: &mut BytesMut) -> Result<Option<Incoming>, CloseReason> {
@@ -378,6 +395,11 @@ impl Connection {
 
     pub(crate) fn take_queue(&mut self) -> VecDeque<Outgoing> {
         self.outbox.take_queue()
+    }
+
+    /// The peer is accepted, or was until the connection began to end.
+    pub(crate) fn is_established(&self) -> bool {
+        matches!(self.phase, Phase::Open | Phase::Finishing { .. }) && self.peer.is_some()
     }
 
     pub(crate) fn is_introducing(&self) -> bool {

@@ -119,36 +119,46 @@ impl Socket {
     pub(super) fn receive(&mut self, id: ConnectionId, buffer: &mut BytesMut) -> Result<(), CloseReason> {
         loop {
             let Some(link) = self.links.get_mut(id.0).filter(|link| !link.paused) else { return Ok(()) };
+            let was_reserved = link.reserved > 0;
             match Self::front(&mut self.receiver, link, buffer) {
                 Front::Take => {}
                 Front::Partial => {
                     // Seen, so that it counts as a sign of life.
-                    return link.connection.receive(self.now, buffer).map(|_| ());
+                    return link.connection.receive_frame(self.now, buffer).map(|_| ());
                 }
                 Front::NoRoom => {
                     self.pause(id);
                     return Ok(());
                 }
             }
-            match link.connection.receive(self.now, buffer)? {
+            match link.connection.receive_frame(self.now, buffer)? {
                 Some(Incoming::Message(payload)) => self.take_in(id, payload),
                 Some(Incoming::Request(message, payload)) => {
                     link.connection.acknowledge(message);
                     self.take_in(id, payload);
                 }
                 Some(Incoming::Greeting(greeting)) => self.handle_greeting(id, greeting)?,
-                Some(Incoming::Acknowledgement(_) | Incoming::Heartbeat | Incoming::Skipped(_)) => {}
+                Some(Incoming::Acknowledgement(_) | Incoming::Heartbeat | Incoming::Skipped(_)) => {
+                    if was_reserved {
+                        // What was set aside was for nothing.
+                        self.resume();
+                    }
+                }
                 None => return Ok(()),
             }
         }
     }
 
     fn front(receiver: &mut Receiver, link: &mut Link, buffer: &BytesMut) -> Front {
-        if link.connection.is_introducing() || link.discard {
+        if !link.connection.is_established() || link.discard {
             return Front::Take;
         }
-        let Some(length) = frame::announced(buffer).and_then(|length| usize::try_from(length).ok()) else {
-            return Front::Partial;
+        let Some(announced) = frame::announced(buffer) else { return Front::Partial };
+        let Some(length) =
+            usize::try_from(announced).ok().filter(|_| announced <= link.connection.frame_limit())
+        else {
+            // It is refused for its length, whether there is room or not.
+            return Front::Take;
         };
         let whole = buffer.len() >= length.saturating_add(frame::PREFIX);
         if link.reserved > 0 {
@@ -158,11 +168,11 @@ impl Socket {
             receiver.unreserve(link);
             return Front::Take;
         }
-        if whole || length <= LARGE_FRAME || length > receiver.limit.bytes {
-            return if receiver.admits(link, length) { Front::Take } else { Front::NoRoom };
-        }
         if !receiver.admits(link, length) {
             return Front::NoRoom;
+        }
+        if whole || length <= LARGE_FRAME {
+            return Front::Take;
         }
         receiver.reserve(link, length);
         Front::Partial
