@@ -37,7 +37,7 @@ impl Link for TcpLink {
         loop {
             match self.0.try_read_buf(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(self.0.poll_read_ready(cx))?
+                    ready!(self.0.poll_read_ready(cx))?;
                 }
                 result => return Poll::Ready(result),
             }

@@ -42,6 +42,8 @@ enum Phase {
     Introduced,
     /// Messages flow.
     Open,
+    /// The peer is about to end it. What it still sends is read until it closes; when the time is up, we end it.
+    Yielding { until: Instant },
     /// We write no further batch. What the peer still sends is read until it closes, or until the time is up, which
     /// starts to run when our last batch is written.
     Finishing { until: Option<Instant> },
@@ -170,9 +172,9 @@ impl Connection {
     #[inline]
     fn take_frame(&mut self, buffer: &mut BytesMut) -> Result<Option<Incoming>, CloseReason> {
         match self.phase {
-            Phase::Open | Phase::Finishing { .. } if self.peer.is_some() => {}
             Phase::Introducing { .. } => return self.take_greeting(buffer),
-            Phase::Introduced | Phase::Open | Phase::Finishing { .. } => return Ok(None),
+            _ if self.is_established() => {}
+            _ => return Ok(None),
         }
         let Some(frame) = frame::split(buffer, self.frame_limit())? else { return Ok(None) };
         let incoming = self.protocol.decode(frame);
@@ -272,6 +274,12 @@ impl Connection {
         self.start_drain(now);
     }
 
+    /// Writes nothing further, and leaves it to the peer to end the connection, for at most a second. So the peer knows,
+    /// once it sees our end, that all it had written was read.
+    pub(crate) fn yield_to_peer(&mut self, now: Instant) {
+        self.phase = Phase::Yielding { until: now + DRAIN };
+    }
+
     fn start_drain(&mut self, now: Instant) {
         if self.phase == (Phase::Finishing { until: None }) && self.is_written() {
             self.phase = Phase::Finishing { until: Some(now + DRAIN) };
@@ -291,7 +299,7 @@ impl Connection {
     /// When [`handle_timeout`](Self::handle_timeout) must be called, if nothing happens before.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Introducing { until } => Some(until),
+            Phase::Introducing { until } | Phase::Yielding { until } => Some(until),
             Phase::Introduced => None,
             Phase::Open => {
                 let dead = self.liveness.dead_at(self.config.heartbeat_timeout);
@@ -318,7 +326,11 @@ impl Connection {
                     return Err(CloseReason::Silent);
                 }
             }
-            Phase::Introducing { .. } | Phase::Introduced | Phase::Finishing { .. } => {}
+            Phase::Yielding { until } if until <= now => self.finish(now),
+            Phase::Introducing { .. }
+            | Phase::Introduced
+            | Phase::Yielding { .. }
+            | Phase::Finishing { .. } => {}
         }
         let due = self.liveness.heartbeat_at(self.config.heartbeat_interval) <= now;
         if self.phase == Phase::Open && due && self.outbox.is_idle() {
@@ -332,7 +344,7 @@ impl Connection {
     pub fn wants_read(&self, buffered: &[u8]) -> usize {
         match self.phase {
             Phase::Introducing { .. } | Phase::Introduced => HANDSHAKE_READ.saturating_sub(buffered.len()),
-            Phase::Open | Phase::Finishing { .. } => OPEN_READ,
+            Phase::Open | Phase::Yielding { .. } | Phase::Finishing { .. } => OPEN_READ,
         }
     }
 
@@ -377,9 +389,10 @@ impl Connection {
     fn wants_transmit(&self) -> bool {
         match self.phase {
             Phase::Open => self.outbox.wants_transmit(),
-            Phase::Introducing { .. } | Phase::Introduced | Phase::Finishing { .. } => {
-                self.outbox.has_control()
-            }
+            Phase::Introducing { .. }
+            | Phase::Introduced
+            | Phase::Yielding { .. }
+            | Phase::Finishing { .. } => self.outbox.has_control(),
         }
     }
 
@@ -399,7 +412,8 @@ impl Connection {
 
     /// The peer is accepted, or was until the connection began to end.
     pub(crate) fn is_established(&self) -> bool {
-        matches!(self.phase, Phase::Open | Phase::Finishing { .. }) && self.peer.is_some()
+        let introduced = matches!(self.phase, Phase::Open | Phase::Yielding { .. } | Phase::Finishing { .. });
+        introduced && self.peer.is_some()
     }
 
     pub(crate) fn is_introducing(&self) -> bool {

@@ -66,6 +66,9 @@ impl Socket {
             if origin == Origin::Accepted && self.identity > identity {
                 self.finish(holder, CloseReason::Replaced);
                 self.wait_for_holder(id, identity, None);
+            } else if origin == Origin::Accepted {
+                // The peer ends this one, when all that it has written to it is read.
+                self.yield_to_peer(id, CloseReason::DuplicateIdentity);
             } else {
                 self.finish(id, CloseReason::DuplicateIdentity);
             }
@@ -79,12 +82,12 @@ impl Socket {
                 self.wait_for_holder(id, identity, None);
             }
             DuplicateIdentity::Probe => {
-                if let Some(link) = self.links.get_mut(holder.0) {
-                    link.probed = true;
-                    link.connection.probe();
-                }
-                self.mark_ready(holder);
+                let Some(link) = self.links.get_mut(holder.0) else { return Ok(()) };
+                // The wait begins with the first newcomer, or one that comes again and again is never served.
                 let until = self.now + self.config.heartbeat_interval + PROBE_MARGIN;
+                let until = *link.probed_until.get_or_insert(until);
+                link.connection.probe();
+                self.mark_ready(holder);
                 self.wait_for_holder(id, identity, Some(until));
             }
         }
@@ -107,7 +110,7 @@ impl Socket {
     /// The holder of an identity is alive: whoever waits for its place is refused.
     pub(super) fn refuse_newcomer(&mut self, holder: ConnectionId) {
         let Some(link) = self.links.get_mut(holder.0) else { return };
-        if !core::mem::take(&mut link.probed) {
+        if link.probed_until.take().is_none() {
             return;
         }
         let identity = link.identity();
@@ -120,7 +123,10 @@ impl Socket {
     /// The holder of the identity that a newcomer waits for gave no sign of life in time.
     pub(super) fn displace_holder(&mut self, newcomer: ConnectionId) {
         let Some(link) = self.links.get_mut(newcomer.0) else { return };
-        if link.waits_for_holder.flatten().is_none_or(|until| until > self.now) {
+        let Some(until) = link.waits_for_holder.flatten().filter(|until| *until <= self.now) else { return };
+        if self.now.saturating_duration_since(until) > PROBE_MARGIN {
+            // The machine slept, perhaps: what the holder has sent meanwhile is read first.
+            link.waits_for_holder = Some(Some(self.now + PROBE_MARGIN));
             return;
         }
         link.waits_for_holder = Some(None);

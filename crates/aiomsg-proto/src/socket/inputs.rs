@@ -132,7 +132,7 @@ impl Socket {
             return;
         }
         let Some(link) = self.links.get(id.0) else { return };
-        if link.probed && link.connection.bytes_received() > before {
+        if link.probed_until.is_some() && link.connection.bytes_received() > before {
             self.refuse_newcomer(id);
         }
         self.offer(id);

@@ -119,6 +119,15 @@ impl Socket {
         self.rearm(id);
     }
 
+    /// Leaves it to the peer to end a connection that neither of us wants.
+    pub(super) fn yield_to_peer(&mut self, id: ConnectionId, reason: CloseReason) {
+        let Some(link) = self.links.get_mut(id.0).filter(|link| link.ending.is_none()) else { return };
+        link.connection.yield_to_peer(self.now);
+        self.unroute(id, reason);
+        self.mark_ready(id);
+        self.rearm(id);
+    }
+
     /// Stops giving messages to a connection, and finds new places for those that wait there. What is being written is
     /// left to be written, or to come back with the end of the link.
     fn unroute(&mut self, id: ConnectionId, reason: CloseReason) {

@@ -39,8 +39,8 @@ pub(super) struct Link {
     pub(super) handshaking: bool,
     /// It shows an identity that another connection has, and waits; at the latest until then, if at all.
     pub(super) waits_for_holder: Option<Option<Instant>>,
-    /// Another connection shows its identity, and waits for it to fail or to show a sign of life.
-    pub(super) probed: bool,
+    /// Another connection shows its identity, and waits for it to fail or to show a sign of life; no longer than this.
+    pub(super) probed_until: Option<Instant>,
     /// What arrives is of no interest any more.
     pub(super) discard: bool,
     pub(super) in_ring: bool,
@@ -68,7 +68,7 @@ impl Link {
             dead: false,
             open_since: None,
             waits_for_holder: None,
-            probed: false,
+            probed_until: None,
             discard: false,
             in_ring: false,
             subscription: Subscription::default(),
