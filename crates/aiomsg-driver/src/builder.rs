@@ -1,10 +1,12 @@
 //! Building a socket, for adapters.
 
 use std::marker::PhantomData;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use aiomsg_proto::{
-    Config, ConfigError, Dialect, DuplicateIdentity, Identity, Limit, SendMode, SlowPeer, Socket,
+    Acknowledge, Config, ConfigError, DeliveryGuarantee, Dialect, DuplicateIdentity, Identity, Limit,
+    Receive, SendMode, SlowPeer, Socket,
 };
 use uuid::Uuid;
 
@@ -44,6 +46,13 @@ macro_rules! settings {
 
 settings! {
     send_mode: SendMode,
+    delivery: DeliveryGuarantee,
+    acknowledge: Acknowledge,
+    receive: Receive,
+    resend_after: Duration,
+    resend_after_max: Duration,
+    max_attempts: Option<NonZeroU32>,
+    window: usize,
     dialect: Dialect,
     duplicate_identity: DuplicateIdentity,
     slow_peer: SlowPeer,

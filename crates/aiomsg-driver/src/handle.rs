@@ -14,8 +14,10 @@ use crate::acceptor::Acceptor;
 use crate::dialer::Dialer;
 use crate::events::EventStream;
 use crate::io::{Clock, Timer};
+use crate::message::{Message, acknowledge};
+use crate::receipt::PendingReceipt;
 use crate::recv::{self, MessageStream, ReceivedStream, Recv};
-use crate::send::{self, Recipient, Send};
+use crate::send::{self, Order, Recipient, Send};
 use crate::shared::{ListenerId, ListenerTask, Shared};
 use crate::timer::TimerDriver;
 use crate::waiters::Ticket;
@@ -139,7 +141,7 @@ impl Handle {
     /// # Cancel safety
     /// Dropped before it is ready, the message was not accepted.
     pub async fn send(&self, payload: Bytes) -> Result<(), SendError> {
-        Send::new(&self.shared, Recipient::Mode, payload).await
+        self.submit(Recipient::Mode, payload).await
     }
 
     /// Sends to one peer; waits while there is no room.
@@ -150,7 +152,29 @@ impl Handle {
     /// # Cancel safety
     /// Dropped before it is ready, the message was not accepted.
     pub async fn send_to(&self, identity: Identity, payload: Bytes) -> Result<(), SendError> {
-        Send::new(&self.shared, Recipient::Peer(identity), payload).await
+        self.submit(Recipient::Peer(identity), payload).await
+    }
+
+    async fn submit(&self, to: Recipient, payload: Bytes) -> Result<(), SendError> {
+        Send::new(&self.shared, Order { to, receipt: false }, payload).await.map(|_| ())
+    }
+
+    /// As [`send`](Self::send), or as [`send_to`](Self::send_to) if there is a `recipient`, delivered at-least-once; what
+    /// is returned tells what becomes of the message.
+    ///
+    /// # Errors
+    /// Those of [`send`](Self::send) and [`send_to`](Self::send_to).
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, the message was not accepted.
+    pub async fn send_with_receipt(
+        &self,
+        recipient: Option<Identity>,
+        payload: Bytes,
+    ) -> Result<PendingReceipt, SendError> {
+        let to = recipient.map_or(Recipient::Mode, Recipient::Peer);
+        let receipt = Send::new(&self.shared, Order { to, receipt: true }, payload).await?;
+        Ok(PendingReceipt::new(self.shared.clone(), receipt))
     }
 
     /// Sends to whom the send mode says, if there is room and nobody waits for it.
@@ -177,7 +201,20 @@ impl Handle {
     /// # Cancel safety
     /// Dropped before it is ready, no message was taken.
     pub async fn recv(&self) -> Result<Received, Closed> {
-        Recv::new(&self.shared).await
+        let received = Recv::new(&self.shared).await?;
+        acknowledge(&self.shared, received.identity, received.request);
+        Ok(received)
+    }
+
+    /// The next message, to be acknowledged when the application has done with it.
+    ///
+    /// # Errors
+    /// [`Closed`] when the socket is closed and all that came before was taken.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, no message was taken.
+    pub async fn recv_message(&self) -> Result<Message, Closed> {
+        Ok(Message::new(self.shared.clone(), Recv::new(&self.shared).await?))
     }
 
     /// The next message, if one is there.
@@ -244,8 +281,17 @@ impl Handle {
     /// Once polled, closing goes on even if the future is dropped; only the report is lost, and can be had by another
     /// call.
     pub async fn close(&self, linger: Duration) -> CloseReport {
-        self.shared.with_time(|state, now| state.core.close(now, linger));
+        self.start_close(linger);
         self.watch(Socket::close_report).await
+    }
+
+    fn start_close(&self, linger: Duration) {
+        // What was taken is acknowledged before.
+        let mut inbox = self.shared.inbox();
+        self.shared.with_time(|state, now| {
+            state.core.poll_received(now, &mut inbox);
+            state.core.close(now, linger);
+        });
     }
 
     /// Waits until `look` finds something.

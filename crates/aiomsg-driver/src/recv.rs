@@ -10,6 +10,7 @@ use aiomsg_proto::{Closed, Inbox, Received};
 use bytes::Bytes;
 use futures_core::Stream;
 
+use crate::message::acknowledge;
 use crate::shared::Shared;
 use crate::waiters::Ticket;
 
@@ -24,6 +25,11 @@ struct Receiver {
 
 /// Takes a message that is there.
 pub(crate) fn try_recv(shared: &Shared) -> Result<Option<Received>, Closed> {
+    let received = take_now(shared)?;
+    Ok(received.inspect(|received| acknowledge(shared, received.identity, received.request)))
+}
+
+fn take_now(shared: &Shared) -> Result<Option<Received>, Closed> {
     let mut inbox = shared.inbox();
     match take(shared, &mut inbox) {
         Some(message) => Ok(Some(message)),
@@ -145,7 +151,9 @@ impl Stream for ReceivedStream {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Received>> {
         let Self { shared, receiver } = self.get_mut();
-        receiver.poll(shared, cx).map(Result::ok)
+        receiver.poll(shared, cx).map(|result| {
+            result.ok().inspect(|received| acknowledge(shared, received.identity, received.request))
+        })
     }
 }
 

@@ -5,9 +5,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use aiomsg_proto::{Identity, Instant, SendError};
+use aiomsg_proto::{Identity, Instant, ReceiptId, SendError};
 use bytes::Bytes;
 
+use crate::receipt::ReceiptState;
 use crate::shared::{Shared, State};
 use crate::waiters::Ticket;
 
@@ -21,6 +22,23 @@ pub(crate) enum Recipient {
     /// To whom the send mode says.
     Mode,
     Peer(Identity),
+}
+
+impl Recipient {
+    const fn peer(self) -> Option<Identity> {
+        match self {
+            Self::Mode => None,
+            Self::Peer(identity) => Some(identity),
+        }
+    }
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Order {
+    pub(crate) to: Recipient,
+    /// The sender wants to know what becomes of the message.
+    pub(crate) receipt: bool,
 }
 
 impl State {
@@ -37,13 +55,24 @@ impl State {
         peer_turn && (peer.is_some() || self.senders.is_next(*socket))
     }
 
-    fn submit(&mut self, now: Instant, to: Recipient, payload: Bytes) -> Result<(), SendError> {
-        match to {
-            Recipient::Mode => self.core.send(now, payload)?,
-            Recipient::Peer(identity) => self.core.send_to(now, identity, payload)?,
-        }
+    fn submit(&mut self, now: Instant, order: Order, payload: Bytes) -> Result<Option<ReceiptId>, SendError> {
+        let receipt = match order {
+            Order { to: Recipient::Mode, receipt: false } => {
+                self.core.send(now, payload)?;
+                None
+            }
+            Order { to: Recipient::Peer(identity), receipt: false } => {
+                self.core.send_to(now, identity, payload)?;
+                None
+            }
+            Order { to, receipt: true } => {
+                let id = self.core.send_with_receipt(now, to.peer(), payload)?;
+                self.receipts.insert(id, ReceiptState::Awaited(None));
+                Some(id)
+            }
+        };
         self.sent_in_a_row = self.sent_in_a_row.saturating_add(1);
-        Ok(())
+        Ok(receipt)
     }
 
     /// Gives up the place of a sender, and lets the next one try.
@@ -101,24 +130,24 @@ impl Place {
 #[must_use = "futures do nothing unless awaited"]
 pub(crate) struct Send<'a> {
     shared: &'a Arc<Shared>,
-    to: Recipient,
+    order: Order,
     payload: Option<Bytes>,
     place: Place,
     yielded: bool,
 }
 
 impl<'a> Send<'a> {
-    pub(crate) fn new(shared: &'a Arc<Shared>, to: Recipient, payload: Bytes) -> Self {
-        Self { shared, to, payload: Some(payload), place: Place::default(), yielded: false }
+    pub(crate) fn new(shared: &'a Arc<Shared>, order: Order, payload: Bytes) -> Self {
+        Self { shared, order, payload: Some(payload), place: Place::default(), yielded: false }
     }
 }
 
 impl Future for Send<'_> {
-    type Output = Result<(), SendError>;
+    type Output = Result<Option<ReceiptId>, SendError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { shared, to, payload, place, yielded } = self.get_mut();
-        let to = *to;
+        let Self { shared, order, payload, place, yielded } = self.get_mut();
+        let (order, to) = (*order, order.to);
         shared.with(|state| {
             if state.sent_in_a_row >= FAIR_SHARE && !*yielded {
                 *yielded = true;
@@ -130,9 +159,9 @@ impl Future for Send<'_> {
                 state.wait_for_turn(to, place, cx);
                 return Poll::Pending;
             }
-            let Some(message) = payload.take() else { return Poll::Ready(Ok(())) };
+            let Some(message) = payload.take() else { return Poll::Ready(Ok(None)) };
             let now = state.now;
-            match (state.submit(now, to, message), to) {
+            match (state.submit(now, order, message), to) {
                 (Err(SendError::Full(message)), _) => {
                     *payload = Some(message);
                     state.senders.wait(&mut place.socket, cx.waker());
@@ -156,9 +185,9 @@ impl Future for Send<'_> {
 
 impl Drop for Send<'_> {
     fn drop(&mut self) {
-        let Self { shared, to, place, .. } = self;
+        let Self { shared, order, place, .. } = self;
         if place.waits() {
-            shared.with(|state| state.leave(*to, place));
+            shared.with(|state| state.leave(order.to, place));
         }
     }
 }
@@ -170,6 +199,6 @@ pub(crate) fn try_send(shared: &Shared, to: Recipient, payload: Bytes) -> Result
             return Err(SendError::Full(payload));
         }
         let now = state.now;
-        state.submit(now, to, payload)
+        state.submit(now, Order { to, receipt: false }, payload).map(|_| ())
     })
 }

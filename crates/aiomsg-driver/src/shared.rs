@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use aiomsg_proto::{ConnectionId, DialId, Event, Identity, Inbox, Instant, Ready, Socket};
+use aiomsg_proto::{ConnectionId, DialId, Event, Identity, Inbox, Instant, Ready, ReceiptId, Socket};
 
 use crate::events::EventLog;
 use crate::io::Clock;
+use crate::receipt::ReceiptState;
 use crate::waiters::Waiters;
 
 /// Tasks to be woken once the lock is released.
@@ -44,6 +45,7 @@ pub(crate) struct State {
     /// Tasks that wait for peers to come, or for the socket to close.
     pub(crate) watchers: Waiters,
     pub(crate) events: EventLog,
+    pub(crate) receipts: HashMap<ReceiptId, ReceiptState>,
     /// Tasks that a change wants to have woken.
     pub(crate) woken: Wakes,
     /// Messages accepted since a link last took some.
@@ -88,6 +90,7 @@ impl Shared {
                 receivers: Waiters::default(),
                 watchers: Waiters::default(),
                 events: EventLog::default(),
+                receipts: HashMap::new(),
                 woken: Wakes::new(),
                 sent_in_a_row: 0,
             }),
@@ -187,8 +190,20 @@ impl State {
                 wakes.extend(self.peer_senders.get(&identity).and_then(Waiters::first));
             }
             Ready::Accept => wakes.extend(self.listeners.values_mut().filter_map(|task| task.waker.take())),
+            Ready::Receipt => self.take_receipts(wakes),
             Ready::Closed => self.end_all(wakes),
             _ => {}
+        }
+    }
+
+    fn take_receipts(&mut self, wakes: &mut Wakes) {
+        while let Some((id, receipt)) = self.core.poll_receipt() {
+            // Nobody asks any more if it is not there.
+            if let Some(state) = self.receipts.get_mut(&id)
+                && let ReceiptState::Awaited(waker) = core::mem::replace(state, ReceiptState::Known(receipt))
+            {
+                wakes.extend(waker);
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::budget::Usage;
 use crate::dialect::Protocol;
-use crate::id::MessageIds;
+use crate::id::{DeliveryKey, MessageIds};
 use crate::outgoing::{Outgoing, Route};
 
 /// Payloads up to this many bytes are copied behind their heads into one contiguous buffer; longer ones are written
@@ -67,11 +67,20 @@ pub(crate) struct Wire {
 /// What has been taken by the link to the last byte since the core was last told.
 #[derive(Debug, Default)]
 pub(crate) struct Settled {
+    /// Messages that need no acknowledgement.
     pub(crate) usage: Usage,
-    /// What is held of the socket's send buffer no more: as above, without copies of published messages.
+    /// What need not be held any more: as above, without published copies.
     pub(crate) released: Usage,
     /// The places in the log of the published copies.
     pub(crate) copies: Vec<u64>,
+    /// Messages to be acknowledged.
+    pub(crate) deliveries: Vec<DeliveryKey>,
+}
+
+impl Settled {
+    fn is_empty(&self) -> bool {
+        self.usage.is_empty() && self.deliveries.is_empty()
+    }
 }
 
 impl Batch {
@@ -118,7 +127,7 @@ impl Batch {
 
     /// Frees the buffers of a batch that is written. Adapters do so when a connection falls idle.
     pub fn shrink(&mut self) {
-        if self.is_empty() && self.settled.usage.is_empty() {
+        if self.is_empty() && self.settled.is_empty() {
             *self = Self::default();
         }
     }
@@ -146,6 +155,7 @@ impl Batch {
             usage: mem::take(&mut self.settled.usage),
             released: mem::take(&mut self.settled.released),
             copies: mem::take(&mut self.settled.copies),
+            deliveries: mem::take(&mut self.settled.deliveries),
         }
     }
 
@@ -165,7 +175,7 @@ impl Batch {
         let mut end = before;
         for message in self.messages.iter().skip(self.encoded_messages) {
             let payload = &message.payload;
-            protocol.encode_head(payload, ids.id(message.sequence), false, &mut self.encoded);
+            protocol.encode_head(payload, message.id(ids), message.delivery.is_some(), &mut self.encoded);
             if payload.len() <= COPY_LIMIT {
                 self.encoded.extend_from_slice(payload);
             } else {
@@ -206,16 +216,22 @@ impl Batch {
         self.control_left -= control;
         self.head_written += count - control;
         while let Some(message) = self.messages.front() {
-            let length = protocol.frame_length(&message.payload, false);
+            let length = protocol.frame_length(&message.payload, message.delivery.is_some());
             if self.head_written < length {
                 return;
             }
             self.head_written -= length;
             self.encoded_messages -= 1;
-            self.settled.usage.add(message.usage());
-            match message.route {
-                Route::Copy(place) => self.settled.copies.push(place),
-                Route::Any | Route::Direct => self.settled.released.add(message.usage()),
+            match (message.route, message.delivery) {
+                (_, Some(key)) => self.settled.deliveries.push(key),
+                (Route::Copy(place), None) => {
+                    self.settled.usage.add(message.usage());
+                    self.settled.copies.push(place);
+                }
+                (Route::Any | Route::Direct, None) => {
+                    self.settled.usage.add(message.usage());
+                    self.settled.released.add(message.usage());
+                }
             }
             self.messages.pop_front();
         }
@@ -249,6 +265,7 @@ mod tests {
                 payload: payload.clone(),
                 sequence,
                 route: Route::Any,
+                delivery: None,
             });
         }
         batch

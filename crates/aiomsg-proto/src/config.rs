@@ -1,5 +1,6 @@
 //! What can be set, with its bounds and defaults.
 
+use core::num::NonZeroU32;
 use core::time::Duration;
 
 use crate::budget::Limit;
@@ -15,6 +16,52 @@ pub enum SendMode {
     RoundRobin,
     /// Each message to every connected peer.
     Publish,
+}
+
+/// What is promised of a message. Default: [`DeliveryGuarantee::AtMostOnce`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DeliveryGuarantee {
+    /// It arrives once or not at all. It is held until the operating system has taken its last byte; what a connection
+    /// had taken when it was lost may be lost with it.
+    #[default]
+    AtMostOnce,
+    /// It arrives once or more. It is held until its recipient has acknowledged it, and sent again if that does not
+    /// happen in time or the connection is lost: to the same peer, or to another under round-robin.
+    AtLeastOnce,
+}
+
+/// When messages that ask for it are acknowledged. Default: [`Acknowledge::OnTake`] with 4 s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Acknowledge {
+    /// When they arrive. What waits here when the process dies is lost.
+    OnReceive,
+    /// When the application takes them.
+    OnTake {
+        /// At the latest this long after they arrived, if at all. The packages of other languages send a message again
+        /// after 5 s, as a new one, without end; `None` is for peers that do not.
+        at_latest: Option<Duration>,
+    },
+    /// When the application says so.
+    Manual,
+}
+
+impl Default for Acknowledge {
+    fn default() -> Self {
+        Self::OnTake { at_latest: Some(Duration::from_secs(4)) }
+    }
+}
+
+/// What is done with messages that arrive. Default: [`Receive::Keep`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Receive {
+    /// They wait until the application takes them. If it does not, reading stops, and that hides acknowledgements, too.
+    #[default]
+    Keep,
+    /// They are counted and dropped, and never acknowledged. For sockets that only send.
+    Discard,
 }
 
 /// What happens to a connection whose peer shows an identity that another connection already has.
@@ -80,6 +127,33 @@ macro_rules! setters {
 setters! {
     /// How `send` distributes messages. Default: [`SendMode::RoundRobin`]. Sending to one identity works in any mode.
     send_mode: SendMode = SendMode::default();
+
+    /// What is promised of a message. Default: [`DeliveryGuarantee::AtMostOnce`]. Under [`SendMode::Publish`],
+    /// at-least-once is for messages to one identity only.
+    delivery: DeliveryGuarantee = DeliveryGuarantee::default();
+
+    /// When messages that ask for it are acknowledged. Default: when the application takes them, and at the latest 4 s
+    /// after they arrived.
+    acknowledge: Acknowledge = Acknowledge::default();
+
+    /// What is done with messages that arrive. Default: [`Receive::Keep`].
+    receive: Receive = Receive::default();
+
+    /// At-least-once: a message is sent again to the same peer if it is not acknowledged this long after its last byte
+    /// was handed over; the time doubles with each further copy, and stands still while that peer is not read. Default:
+    /// 5 s; at least 1 ms. A resend keeps the id of the message, so that the receiver can drop it.
+    resend_after: Duration = Duration::from_secs(5);
+
+    /// The longest time between two copies. Default: 60 s; no shorter than the first.
+    resend_after_max: Duration = Duration::from_secs(60);
+
+    /// At-least-once: how often a message is handed over without being acknowledged before it is given up, which is an
+    /// event and a counter. Default: `None`, no bound.
+    max_attempts: Option<NonZeroU32> = None;
+
+    /// At-least-once: unacknowledged messages at one peer, at most. Default: 4,096; at least 1. With 1, each worker gets
+    /// its next message when it has done with the one before.
+    window: usize = 4_096;
 
     /// Which dialects are spoken. Default: [`Dialect::Auto`], both.
     dialect: Dialect = Dialect::default();
@@ -175,6 +249,7 @@ impl Config {
             ("handshake_timeout", self.handshake_timeout),
             ("connect_timeout", self.connect_timeout),
             ("reconnect_delay", self.reconnect_delay),
+            ("resend_after", self.resend_after),
         ];
         if let Some((setting, _)) = spans.into_iter().find(|(_, span)| *span < Duration::from_millis(1)) {
             return Err(ConfigError::TooShort { setting });
@@ -184,6 +259,9 @@ impl Config {
         }
         if self.reconnect_delay_max < self.reconnect_delay {
             return Err(ConfigError::ReconnectDelay);
+        }
+        if self.resend_after_max < self.resend_after {
+            return Err(ConfigError::ResendAfter);
         }
         if self.max_message == 0 || self.max_message > MAX_MESSAGE {
             return Err(ConfigError::MaxMessage { limit: MAX_MESSAGE });
@@ -195,6 +273,7 @@ impl Config {
             ("receive_buffer", self.receive_buffer),
             ("max_connections", Limit::new(self.max_connections, 1)),
             ("max_handshakes", Limit::new(self.max_handshakes, 1)),
+            ("window", Limit::new(self.window, 1)),
         ];
         match limits.into_iter().find(|(_, limit)| limit.messages == 0 || limit.bytes == 0) {
             Some((setting, _)) => Err(ConfigError::Zero { setting }),

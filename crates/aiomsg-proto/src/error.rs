@@ -27,6 +27,9 @@ pub enum ConfigError {
     /// The longest delay is shorter than the first.
     #[error("reconnect_delay_max must be no shorter than reconnect_delay")]
     ReconnectDelay,
+    /// The longest time between two copies is shorter than the first.
+    #[error("resend_after_max must be no shorter than resend_after")]
+    ResendAfter,
     /// The largest message is zero bytes, or more than can be framed safely.
     #[error("max_message must be between 1 byte and {limit} bytes")]
     MaxMessage {
@@ -57,6 +60,9 @@ pub enum SendError {
         /// The largest length allowed in bytes.
         limit: usize,
     },
+    /// Publishing at-least-once: nobody could say who is to acknowledge. Messages to one identity can have it.
+    #[error("published messages cannot be delivered at-least-once")]
+    PublishAtLeastOnce(Bytes),
     /// The socket is closing or closed.
     #[error("the socket is closed")]
     Closed(Bytes),
@@ -69,6 +75,7 @@ impl SendError {
             Self::Full(payload)
             | Self::PeerFull(payload)
             | Self::UnknownPeer(payload)
+            | Self::PublishAtLeastOnce(payload)
             | Self::TooLong { payload, .. }
             | Self::Closed(payload) => payload,
         }

@@ -103,6 +103,26 @@ pub enum Event {
         /// What was dropped.
         dropped: Usage,
     },
+    /// A message was handed over [`Config::max_attempts`](crate::Config::max_attempts) times without being acknowledged,
+    /// and was given up.
+    Expired {
+        /// The peer that had it last.
+        identity: Identity,
+        /// What was dropped.
+        dropped: Usage,
+    },
+    /// Messages were acknowledged before the application took them, since it takes longer than
+    /// [`Acknowledge::OnTake`](crate::Acknowledge::OnTake) allows. Told once, until it has caught up.
+    AcknowledgedEarly {
+        /// The peer that sent the first of them.
+        identity: Identity,
+    },
+    /// A peer is not read, since the application does not take what has arrived, and acknowledgements that we await may
+    /// be hidden behind that. Told once each time that reading stops.
+    AcknowledgementsHidden {
+        /// The peer.
+        identity: Identity,
+    },
     /// A subscriber does not keep up. Told when it starts to miss messages, not for each of them.
     SlowPeer {
         /// The connection.

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use slotmap::{DefaultKey, Key};
+use slotmap::{DefaultKey, Key, KeyData};
 
 macro_rules! key {
     ($(#[$doc:meta])* $name:ident) => {
@@ -27,6 +27,12 @@ macro_rules! key {
 key! {
     /// One connection of a socket, from the moment it is told of until it is gone. Never used twice by one socket.
     ConnectionId
+}
+
+key! {
+    /// A message whose fate its sender wants to know, see
+    /// [`Socket::send_with_receipt`](crate::Socket::send_with_receipt).
+    ReceiptId
 }
 
 key! {
@@ -56,19 +62,39 @@ impl fmt::Debug for MessageId {
     }
 }
 
-/// Makes the ids of one socket's messages: 8 bytes that are random for each life of the socket, then the sequence
-/// number of the message. A resend carries the id of the first copy, and no two lives share an id.
+/// Makes the ids of one socket's messages: 8 bytes that are random for each life of the socket, then 8 bytes that name
+/// the message. A resend carries the id of the first copy, and no two lives share an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MessageIds {
     life: u64,
 }
+
+/// The name of a message whose acknowledgement is awaited, among all of its socket's. Never used twice.
+pub(crate) type DeliveryKey = DefaultKey;
 
 impl MessageIds {
     pub(crate) const fn new(life: u64) -> Self {
         Self { life }
     }
 
-    pub(crate) const fn id(self, sequence: u64) -> MessageId {
-        MessageId::from_bytes((((self.life as u128) << 64) | sequence as u128).to_be_bytes())
+    /// The id of a message that is to be acknowledged.
+    pub(crate) fn tracked(self, key: DeliveryKey) -> MessageId {
+        Self::join(self.life, key.data().as_ffi())
+    }
+
+    /// The message that an id of ours names.
+    pub(crate) fn key(self, id: MessageId) -> Option<DeliveryKey> {
+        let bytes = u128::from_be_bytes(*id.as_bytes());
+        let ours = (bytes >> 64) as u64 == self.life;
+        ours.then(|| KeyData::from_ffi(bytes as u64).into())
+    }
+
+    /// An id for a message whose acknowledgement nobody awaits; different from all of the others.
+    pub(crate) const fn untracked(self, sequence: u64) -> MessageId {
+        Self::join(!self.life, sequence)
+    }
+
+    const fn join(life: u64, message: u64) -> MessageId {
+        MessageId::from_bytes((((life as u128) << 64) | message as u128).to_be_bytes())
     }
 }

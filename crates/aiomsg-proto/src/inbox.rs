@@ -7,7 +7,7 @@ use core::mem;
 use bytes::Bytes;
 
 use crate::budget::Usage;
-use crate::id::ConnectionId;
+use crate::id::{ConnectionId, MessageId};
 use crate::identity::Identity;
 
 /// A message from a peer.
@@ -20,6 +20,20 @@ pub struct Received {
     pub connection: ConnectionId,
     /// The message.
     pub payload: Bytes,
+    /// The message is to be acknowledged, or rejected, by [`Socket::acknowledge`](crate::Socket::acknowledge) or
+    /// [`Socket::reject`](crate::Socket::reject); only with [`Acknowledge::Manual`](crate::Acknowledge::Manual).
+    pub request: Option<MessageId>,
+}
+
+/// How a message that was taken is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// Not at all, or it is done already.
+    Nothing,
+    /// By its being taken.
+    OnTake,
+    /// By the application, under this id.
+    Manual(MessageId),
 }
 
 /// Messages in the order in which they arrived, owned by whoever takes them.
@@ -32,6 +46,8 @@ pub struct Inbox {
     /// Messages of one connection that follow each other share what is known of it.
     runs: VecDeque<Run>,
     payloads: VecDeque<Bytes>,
+    /// Ids of the messages that the application is to acknowledge.
+    ids: VecDeque<MessageId>,
     taken: Vec<Taken>,
 }
 
@@ -40,6 +56,15 @@ struct Run {
     connection: ConnectionId,
     identity: Identity,
     messages: usize,
+    kind: Kind,
+}
+
+/// What the messages of a run have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    OnTake,
+    Manual,
 }
 
 /// Messages of one connection that were taken out.
@@ -47,6 +72,8 @@ struct Run {
 pub(crate) struct Taken {
     pub(crate) connection: ConnectionId,
     pub(crate) usage: Usage,
+    /// Of these, those that are acknowledged by having been taken.
+    pub(crate) on_take: usize,
 }
 
 impl Inbox {
@@ -66,10 +93,24 @@ impl Inbox {
     }
 
     #[inline]
-    pub(crate) fn push(&mut self, connection: ConnectionId, identity: Identity, payload: Bytes) {
+    pub(crate) fn push(
+        &mut self,
+        connection: ConnectionId,
+        identity: Identity,
+        payload: Bytes,
+        answer: Answer,
+    ) {
+        let kind = match answer {
+            Answer::Nothing => Kind::Plain,
+            Answer::OnTake => Kind::OnTake,
+            Answer::Manual(id) => {
+                self.ids.push_back(id);
+                Kind::Manual
+            }
+        };
         match self.runs.back_mut() {
-            Some(run) if run.connection == connection => run.messages += 1,
-            Some(_) | None => self.runs.push_back(Run { connection, identity, messages: 1 }),
+            Some(run) if run.connection == connection && run.kind == kind => run.messages += 1,
+            Some(_) | None => self.runs.push_back(Run { connection, identity, messages: 1, kind }),
         }
         self.payloads.push_back(payload);
     }
@@ -83,13 +124,18 @@ impl Inbox {
         if self.is_empty() {
             mem::swap(&mut self.runs, &mut other.runs);
             mem::swap(&mut self.payloads, &mut other.payloads);
+            mem::swap(&mut self.ids, &mut other.ids);
         }
     }
 
-    fn note_taken(&mut self, connection: ConnectionId, bytes: usize) {
+    #[inline]
+    fn note_taken(&mut self, connection: ConnectionId, bytes: usize, on_take: usize) {
         match self.taken.last_mut() {
-            Some(taken) if taken.connection == connection => taken.usage.add(Usage::one(bytes)),
-            Some(_) | None => self.taken.push(Taken { connection, usage: Usage::one(bytes) }),
+            Some(taken) if taken.connection == connection => {
+                taken.usage.add(Usage::one(bytes));
+                taken.on_take += on_take;
+            }
+            Some(_) | None => self.taken.push(Taken { connection, usage: Usage::one(bytes), on_take }),
         }
     }
 }
@@ -102,13 +148,14 @@ impl Iterator for Inbox {
     fn next(&mut self) -> Option<Received> {
         let payload = self.payloads.pop_front()?;
         let run = self.runs.front_mut()?;
-        let (connection, identity) = (run.connection, run.identity);
+        let (connection, identity, kind) = (run.connection, run.identity, run.kind);
         run.messages -= 1;
         if run.messages == 0 {
             self.runs.pop_front();
         }
-        self.note_taken(connection, payload.len());
-        Some(Received { identity, connection, payload })
+        self.note_taken(connection, payload.len(), usize::from(kind == Kind::OnTake));
+        let request = if kind == Kind::Manual { self.ids.pop_front() } else { None };
+        Some(Received { identity, connection, payload, request })
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

@@ -151,20 +151,23 @@ mod identity;
 mod inbox;
 mod metrics;
 mod outgoing;
+mod seen;
 mod socket;
 mod time;
 mod timers;
 
 pub use self::batch::Batch;
 pub use self::budget::{Limit, Usage};
-pub use self::config::{Config, DuplicateIdentity, SendMode, SlowPeer};
+pub use self::config::{
+    Acknowledge, Config, DeliveryGuarantee, DuplicateIdentity, Receive, SendMode, SlowPeer,
+};
 pub use self::connection::{Connection, Role};
 pub use self::dialect::{Dialect, IdentityForm, Protocol};
 pub use self::error::{CloseReason, Closed, ConfigError, ConnectionRefused, SendError};
 pub use self::event::{Event, Origin};
-pub use self::id::{ConnectionId, DialId, MessageId};
+pub use self::id::{ConnectionId, DialId, MessageId, ReceiptId};
 pub use self::identity::{Identity, ParseIdentityError};
 pub use self::inbox::{Inbox, Received};
 pub use self::metrics::Metrics;
-pub use self::socket::{CloseReport, LinkState, PeerInfo, Ready, Socket};
+pub use self::socket::{CloseReport, LinkState, PeerInfo, Ready, Receipt, Socket};
 pub use self::time::Instant;

@@ -4,16 +4,22 @@ use crate::budget::Usage;
 
 /// What a socket has done since it was made, and what it holds now.
 ///
-/// For messages to one peer at a time the sums close: accepted = handed over + held + dropped. A published message is
+/// For messages to one peer at a time the sums close: accepted = handed over (at-least-once: acknowledged) + held +
+/// dropped. A published message is
 /// accepted once, and each of its copies is handed over or dropped by itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metrics {
     /// Messages accepted for sending.
     pub accepted: Usage,
-    /// Messages of which the last byte was taken by the link, counted for each peer.
+    /// Messages that need no acknowledgement of which the last byte was taken by the link, counted for each peer.
     pub handed_over: Usage,
-    /// Messages held for sending now: unrouted, queued or being written. A published message counts once.
+    /// Messages acknowledged by their recipients.
+    pub acknowledged: Usage,
+    /// Copies of messages that were sent again, to the same peer or to another.
+    pub resent: Usage,
+    /// Messages held for sending now: unrouted, queued, being written, or not acknowledged. A published message counts
+    /// once.
     pub send_held: Usage,
     /// Published copies that were dropped since the subscriber was slow.
     pub dropped_slow_peer: Usage,
@@ -21,14 +27,18 @@ pub struct Metrics {
     pub dropped_peer_left: Usage,
     /// Messages to an identity that did not come back in time.
     pub dropped_undeliverable: Usage,
+    /// Messages that were not acknowledged in as many attempts as are allowed.
+    pub dropped_expired: Usage,
     /// Messages that were left when the socket closed.
     pub dropped_at_close: Usage,
     /// Messages received.
     pub received: Usage,
+    /// Messages that had been received before, under the same id, and were dropped.
+    pub duplicates: Usage,
     /// Messages received that the application has not taken yet.
     pub receive_held: Usage,
-    /// Messages received while closing, which nobody will take.
-    pub discarded_at_close: Usage,
+    /// Messages received that nobody is to take: while closing, or with [`Receive::Discard`](crate::Receive::Discard).
+    pub discarded: Usage,
     /// Frames that the protocol asks to skip: of unknown type, truncated, empty, or a second HELLO.
     pub skipped_frames: u64,
     /// Connections whose peers were accepted.
@@ -43,4 +53,13 @@ pub struct Metrics {
     pub connections: usize,
     /// Of these, accepted ones still introducing themselves.
     pub handshakes: usize,
+}
+
+impl Metrics {
+    /// What is done with, as far as senders are concerned.
+    pub(crate) fn done(&self) -> Usage {
+        let mut done = self.handed_over;
+        done.add(self.acknowledged);
+        done
+    }
 }

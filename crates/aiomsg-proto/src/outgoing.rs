@@ -5,6 +5,7 @@ use alloc::collections::VecDeque;
 use bytes::Bytes;
 
 use crate::budget::Usage;
+use crate::id::{DeliveryKey, MessageId, MessageIds};
 
 /// How a message is addressed, which decides where it goes when it comes back unsent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,11 +25,19 @@ pub(crate) struct Outgoing {
     /// The place among all that this socket accepted for sending.
     pub(crate) sequence: u64,
     pub(crate) route: Route,
+    /// Its acknowledgement is awaited under this name.
+    pub(crate) delivery: Option<DeliveryKey>,
 }
 
 impl Outgoing {
     pub(crate) fn usage(&self) -> Usage {
         Usage::one(self.payload.len())
+    }
+
+    /// The id that it has on the wire, where it needs one.
+    #[inline]
+    pub(crate) fn id(&self, ids: MessageIds) -> MessageId {
+        self.delivery.map_or_else(|| ids.untracked(self.sequence), |key| ids.tracked(key))
     }
 }
 
@@ -60,7 +69,8 @@ mod tests {
     use super::*;
 
     fn messages(sequences: &[u64]) -> VecDeque<Outgoing> {
-        let message = |&sequence| Outgoing { payload: Bytes::new(), sequence, route: Route::Any };
+        let message =
+            |&sequence| Outgoing { payload: Bytes::new(), sequence, route: Route::Any, delivery: None };
         sequences.iter().map(message).collect()
     }
 

@@ -6,7 +6,7 @@
 use std::io::Write;
 use std::time::Duration;
 
-use aiomsg_tokio::{Bytes, Dialect, Event, Identity, SendMode, Socket};
+use aiomsg_tokio::{Bytes, DeliveryGuarantee, Dialect, Event, Identity, SendMode, Socket};
 use clap::{Parser, ValueEnum};
 
 type Failure = Box<dyn std::error::Error>;
@@ -122,7 +122,11 @@ impl Args {
         };
         // A source whose peer has not come yet waits for it, for as long as it takes.
         let linger = Duration::from_secs(24 * 3_600);
-        let builder = Socket::builder().send_mode(mode).dialect(dialect).linger(linger);
+        let delivery = match self.delivery {
+            Delivery::AtMostOnce => DeliveryGuarantee::AtMostOnce,
+            Delivery::AtLeastOnce => DeliveryGuarantee::AtLeastOnce,
+        };
+        let builder = Socket::builder().send_mode(mode).delivery(delivery).dialect(dialect).linger(linger);
         let builder = match self.identity {
             Some(identity) => builder.identity(identity),
             None => builder,

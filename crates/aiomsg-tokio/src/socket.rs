@@ -8,8 +8,8 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use aiomsg_driver::{
-    Acceptor, Build, Builder, Dialer, EventStream, Gate, Handle, LinkDriver, MessageStream, MonotonicClock,
-    ReceivedStream,
+    Acceptor, Build, Builder, Dialer, EventStream, Gate, Handle, LinkDriver, Message, MessageStream,
+    MonotonicClock, PendingReceipt, ReceivedStream,
 };
 use aiomsg_proto::{
     CloseReport, Closed, Config, ConfigError, Identity, Metrics, PeerInfo, Received, SendError,
@@ -177,6 +177,34 @@ impl Socket {
         self.handle.send_to(identity, payload.into()).await
     }
 
+    /// As [`send`](Self::send), and tells what becomes of the message: the receipt that is returned is awaited for that.
+    /// Such a message is delivered at-least-once, whatever [`Config::delivery`] says, and may not be published.
+    ///
+    /// # Errors
+    /// Those of [`send`](Self::send), and [`SendError::PublishAtLeastOnce`].
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, the message was not accepted. Dropping the receipt cancels nothing.
+    pub async fn send_with_receipt(&self, payload: impl Into<Bytes>) -> Result<PendingReceipt, SendError> {
+        self.handle.send_with_receipt(None, payload.into()).await
+    }
+
+    /// As [`send_to`](Self::send_to), and tells what becomes of the message: the receipt that is returned is awaited for
+    /// that. Such a message is delivered at-least-once, whatever [`Config::delivery`] says.
+    ///
+    /// # Errors
+    /// Those of [`send_to`](Self::send_to).
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, the message was not accepted. Dropping the receipt cancels nothing.
+    pub async fn send_to_with_receipt(
+        &self,
+        identity: Identity,
+        payload: impl Into<Bytes>,
+    ) -> Result<PendingReceipt, SendError> {
+        self.handle.send_with_receipt(Some(identity), payload.into()).await
+    }
+
     /// As [`send`](Self::send), now or not at all. Never overtakes one that waits.
     ///
     /// # Errors
@@ -214,6 +242,19 @@ impl Socket {
     /// Dropped before it is ready, no message was taken: safe in `select!` and under a timeout.
     pub async fn recv_from(&self) -> Result<Received, Closed> {
         self.handle.recv().await
+    }
+
+    /// The next message, to be acknowledged when the application has done with it; for [`Acknowledge::Manual`]. Dropped
+    /// unacknowledged, it is received again when its sender sends it again. The other ways to receive acknowledge when
+    /// they return.
+    ///
+    /// # Errors
+    /// [`Closed`] when the socket is closed and all that came before was taken.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, no message was taken: safe in `select!` and under a timeout.
+    pub async fn recv_message(&self) -> Result<Message, Closed> {
+        self.handle.recv_message().await
     }
 
     /// The next message with what is known of it, if one is there.

@@ -230,14 +230,15 @@ impl Connection {
             return Err(SendError::PeerFull(payload));
         }
         self.sequence += 1;
-        self.outbox.push(Outgoing { payload, sequence: self.sequence, route: Route::Direct });
+        self.outbox.push(Outgoing { payload, sequence: self.sequence, route: Route::Direct, delivery: None });
         Ok(())
     }
 
-    /// Queues the acknowledgement of a message that came as [`Incoming::Request`].
+    /// Queues the acknowledgement of a message that came as [`Incoming::Request`]. Up to 8,192 wait; then the oldest is
+    /// forgotten, and the peer sends its message again.
     pub fn acknowledge(&mut self, id: MessageId) {
         if matches!(self.phase, Phase::Open) {
-            self.protocol.encode_acknowledgement(id, self.outbox.control());
+            self.outbox.push_acknowledgement(id);
         }
     }
 

@@ -5,13 +5,19 @@ use alloc::vec::Vec;
 
 use crate::batch::{BATCH_BYTES, Batch, Settled, Wire};
 use crate::budget::Usage;
+use crate::id::MessageId;
 use crate::outgoing::Outgoing;
+
+/// Acknowledgements that wait on one connection, at most. A peer that does not read them sends its messages again.
+const MAX_ACKNOWLEDGEMENTS: usize = 8_192;
 
 /// What waits to be written on one connection, and what is being written.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     /// Encoded frames that carry no message; they go first.
     control: Vec<u8>,
+    /// Messages whose receipt is to be acknowledged; they go next.
+    acknowledgements: VecDeque<MessageId>,
     queue: VecDeque<Outgoing>,
     queued: Usage,
     /// Whether a batch is being written.
@@ -21,6 +27,13 @@ pub(crate) struct Outbox {
 impl Outbox {
     pub(crate) fn control(&mut self) -> &mut Vec<u8> {
         &mut self.control
+    }
+
+    pub(crate) fn push_acknowledgement(&mut self, id: MessageId) {
+        if self.acknowledgements.len() == MAX_ACKNOWLEDGEMENTS {
+            self.acknowledgements.pop_front();
+        }
+        self.acknowledgements.push_back(id);
     }
 
     #[inline]
@@ -45,16 +58,16 @@ impl Outbox {
     }
 
     pub(crate) fn wants_transmit(&self) -> bool {
-        !self.control.is_empty() || !self.queue.is_empty()
+        self.has_control() || !self.queue.is_empty()
     }
 
     pub(crate) fn has_control(&self) -> bool {
-        !self.control.is_empty()
+        !self.control.is_empty() || !self.acknowledgements.is_empty()
     }
 
     /// Nothing but messages waits, and nothing is being written.
     pub(crate) fn is_written(&self) -> bool {
-        !self.writing && self.control.is_empty()
+        !self.writing && !self.has_control()
     }
 
     /// Whether a batch has room for more than what waits here.
@@ -64,6 +77,9 @@ impl Outbox {
 
     /// Moves what is to be written next into `batch`, which must be written by then.
     pub(crate) fn fill(&mut self, wire: Wire, batch: &mut Batch, with_messages: bool) {
+        for id in self.acknowledgements.drain(..) {
+            wire.protocol.encode_acknowledgement(id, &mut self.control);
+        }
         batch.start(wire, &mut self.control);
         if with_messages {
             let messages = batch.messages_mut();

@@ -151,7 +151,7 @@ impl Socket {
         self.advance(now);
         let Some(link) = self.links.get_mut(id.0) else { return };
         let settled = link.connection.settle(self.now, batch);
-        self.note_settled(settled);
+        self.note_settled(id, settled);
         self.offer_more(id);
         self.check_closing();
     }
@@ -206,6 +206,16 @@ impl Socket {
                 TimerKey::Connection(id) => self.handle_connection_timeout(id),
                 TimerKey::Dial(id) => self.handle_dial_timeout(id),
                 TimerKey::SlowPeer(id) => self.handle_slow_timeout(id),
+                TimerKey::Resend(id) => {
+                    if let Some(link) = self.links.get_mut(id.0) {
+                        link.unacknowledged.armed.fired();
+                    }
+                    self.handle_resend_timeout(id);
+                }
+                TimerKey::LateAcknowledgement => {
+                    self.late_acknowledgement.fired();
+                    self.acknowledge_late();
+                }
                 TimerKey::Departure => {
                     self.departure.fired();
                     self.expire_departed();

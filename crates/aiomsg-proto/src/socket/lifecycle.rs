@@ -46,9 +46,9 @@ impl Closing {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CloseReport {
-    /// Handed to links to the last byte, while closing.
+    /// Handed to links to the last byte, while closing. At-least-once: acknowledged.
     pub handed_over: Usage,
-    /// Not handed over: no peer came, or a peer did not read in time.
+    /// Not handed over: no peer came, or a peer did not read in time. At-least-once: not acknowledged.
     pub dropped: Usage,
 }
 
@@ -67,9 +67,8 @@ impl Socket {
         if self.config.send_mode == SendMode::Publish {
             self.router.log.subscribe(id, &mut link.subscription);
         }
-        for message in self.peers.arrive(identity, id) {
-            link.connection.outbox().push(message);
-        }
+        self.peers.arrive(identity, id);
+        self.release_held(identity);
         if let Origin::Dialled(dial) = origin
             && let Some(dial) = self.dials.get_mut(dial.0)
         {
@@ -155,10 +154,13 @@ impl Socket {
     pub(super) fn handle_gone(&mut self, id: ConnectionId, batch: &mut Batch, reason: CloseReason) {
         self.unroute(id, reason);
         self.end_handshake(id);
-        let Some(mut link) = self.links.remove(id.0) else { return };
+        let Some(link) = self.links.get_mut(id.0) else { return };
         let settled = link.connection.settle(self.now, batch);
-        self.note_settled(settled);
-        self.give_back(link.identity(), batch.take_unsent());
+        self.note_settled(id, settled);
+        let mut returned = self.take_unacknowledged(id);
+        returned.append(&mut batch.take_unsent());
+        let Some(mut link) = self.links.remove(id.0) else { return };
+        self.give_back(link.identity(), returned);
         self.timers.disarm(TimerKey::Connection(id), &mut link.armed);
         self.receiver.forget(id, &mut link);
         self.leave_ring(link.in_ring);
@@ -247,7 +249,8 @@ impl Socket {
     pub(super) fn expire_departed(&mut self) {
         while let Some((identity, mut peer)) = self.peers.expire(self.now) {
             let dropped = peer.held();
-            drop(peer.take_held());
+            self.end_undeliverable(&peer.take_held());
+            self.seen.forget_peer(identity);
             if !dropped.is_empty() {
                 self.metrics.dropped_undeliverable.add(dropped);
                 self.events.push(Event::Undeliverable { identity, dropped });
@@ -287,7 +290,7 @@ impl Socket {
         self.advance(now);
         let until = self.now + linger;
         self.closing = match self.closing {
-            Closing::No => Closing::Lingering { until, handed_over: self.metrics.handed_over },
+            Closing::No => Closing::Lingering { until, handed_over: self.metrics.done() },
             Closing::Lingering { until: earlier, handed_over } => {
                 Closing::Lingering { until: earlier.min(until), handed_over }
             }
@@ -341,11 +344,12 @@ impl Socket {
 
     fn complete_close(&mut self, before: Usage) {
         let dropped = self.router.held;
-        let mut handed_over = self.metrics.handed_over;
+        let mut handed_over = self.metrics.done();
         handed_over.sub(before);
         self.metrics.dropped_at_close.add(dropped);
         self.router.held = Usage::default();
         self.router.queue.clear();
+        self.deliveries.end_all();
         drop(self.peers.take_all_held());
         self.timers.disarm(TimerKey::Close, &mut self.close_timer);
         self.closing = Closing::Done(CloseReport { handed_over, dropped });

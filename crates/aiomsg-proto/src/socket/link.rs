@@ -2,6 +2,7 @@
 
 use alloc::sync::Arc;
 
+use super::delivery::Unacknowledged;
 use super::publish::Subscription;
 use crate::budget::Usage;
 use crate::connection::Connection;
@@ -48,11 +49,13 @@ pub(super) struct Link {
     pub(super) slow: Armed,
     /// Since when publishing waits for it.
     pub(super) blocking_until: Option<Instant>,
+    pub(super) unacknowledged: Unacknowledged,
     /// Received and not settled, a large frame that is arriving included.
     pub(super) held: Usage,
     /// Of these bytes, those of a large frame that is still arriving.
     pub(super) reserved: usize,
     pub(super) paused: bool,
+    pub(super) paused_since: Instant,
     pub(super) ready: bool,
     pub(super) armed: Armed,
 }
@@ -74,9 +77,11 @@ impl Link {
             subscription: Subscription::default(),
             slow: Armed::default(),
             blocking_until: None,
+            unacknowledged: Unacknowledged::default(),
             held: Usage::default(),
             reserved: 0,
             paused: false,
+            paused_since: Instant::EPOCH,
             ready: false,
             armed: Armed::default(),
         }

@@ -1,5 +1,7 @@
 //! Many connections as one socket: who gets a message, when to connect, what is held, what is read.
 
+mod acknowledge;
+mod delivery;
 mod dials;
 mod duplicates;
 mod inputs;
@@ -18,6 +20,8 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use slotmap::{DefaultKey, SlotMap};
 
+use self::delivery::Deliveries;
+pub use self::delivery::Receipt;
 use self::dials::{Dial, DialState, Dials};
 pub use self::lifecycle::CloseReport;
 use self::lifecycle::Closing;
@@ -27,14 +31,15 @@ use self::peers::Peers;
 use self::receive::Receiver;
 use self::routing::Router;
 use crate::budget::Usage;
-use crate::config::{Config, SendMode};
+use crate::config::{Config, DeliveryGuarantee, SendMode};
 use crate::dialect::Protocol;
 use crate::error::{CloseReason, Closed, ConfigError, SendError};
 use crate::event::{Event, Events, Origin};
-use crate::id::{ConnectionId, DialId, MessageIds};
+use crate::id::{ConnectionId, DialId, MessageIds, ReceiptId};
 use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::outgoing::{Outgoing, Route};
+use crate::seen::SeenMessages;
 use crate::time::Instant;
 use crate::timers::{Armed, Timers};
 
@@ -55,6 +60,8 @@ pub enum Ready {
     PeerRoom(Identity),
     /// Connections may be accepted again, see [`Socket::poll_accept`].
     Accept,
+    /// It is known what became of a message: ask [`Socket::poll_receipt`].
+    Receipt,
     /// The socket has closed: ask [`Socket::close_report`].
     Closed,
 }
@@ -85,6 +92,8 @@ enum TimerKey {
     Connection(ConnectionId),
     Dial(DialId),
     SlowPeer(ConnectionId),
+    Resend(ConnectionId),
+    LateAcknowledgement,
     Departure,
     Eviction,
     Close,
@@ -111,11 +120,14 @@ pub struct Socket {
     peers: Peers,
     router: Router,
     receiver: Receiver,
+    deliveries: Deliveries,
+    seen: SeenMessages,
     dials: Dials,
     /// Accepted connections in the order in which they came, as long as they may be evicted.
     introductions: VecDeque<(Instant, ConnectionId)>,
     timers: Timers<TimerKey>,
     departure: Armed,
+    late_acknowledgement: Armed,
     eviction: Armed,
     close_timer: Armed,
     ready: VecDeque<Ready>,
@@ -142,6 +154,8 @@ impl Socket {
             ids: MessageIds::new(rng.u64(..)),
             router: Router::default(),
             receiver: Receiver::new(config.receive_buffer),
+            deliveries: Deliveries::default(),
+            seen: SeenMessages::default(),
             config: Arc::new(config),
             identity,
             rng,
@@ -153,6 +167,7 @@ impl Socket {
             introductions: VecDeque::new(),
             timers: Timers::new(),
             departure: Armed::default(),
+            late_acknowledgement: Armed::default(),
             eviction: Armed::default(),
             close_timer: Armed::default(),
             ready: VecDeque::new(),
@@ -169,18 +184,13 @@ impl Socket {
     /// With nobody there it waits for the first peer to come.
     ///
     /// # Errors
-    /// [`SendError::Full`] at the bound of the send buffer, [`SendError::TooLong`], [`SendError::Closed`]. The error
-    /// has the message.
+    /// [`SendError::Full`] at the bound of the send buffer, [`SendError::TooLong`], [`SendError::Closed`], and
+    /// [`SendError::PublishAtLeastOnce`]. The error has the message.
     #[inline]
     pub fn send(&mut self, now: Instant, payload: Bytes) -> Result<(), SendError> {
         self.advance(now);
-        let payload = self.admit(payload)?;
-        let bytes = payload.len();
-        if self.config.send_mode == SendMode::Publish && self.is_blocked(bytes) {
-            self.router.room_wanted = true;
-            return Err(SendError::Full(payload));
-        }
-        let message = self.accept(payload, Route::Any);
+        let payload = self.admit_for_mode(payload, self.is_at_least_once())?;
+        let message = self.accept(payload, Route::Any, self.is_at_least_once());
         match self.config.send_mode {
             SendMode::RoundRobin => self.route(message),
             SendMode::Publish => self.publish(message),
@@ -197,19 +207,70 @@ impl Socket {
     /// those of [`send`](Self::send). The error has the message.
     pub fn send_to(&mut self, now: Instant, identity: Identity, payload: Bytes) -> Result<(), SendError> {
         self.advance(now);
+        let payload = self.admit_for_peer(identity, payload)?;
+        let message = self.accept(payload, Route::Direct, self.is_at_least_once());
+        self.route_to(identity, message);
+        Ok(())
+    }
+
+    /// As [`send`](Self::send), or as [`send_to`](Self::send_to) if there is a `recipient`, and tells what becomes of the
+    /// message by [`poll_receipt`](Self::poll_receipt). It is delivered at-least-once, whatever the setting.
+    ///
+    /// # Errors
+    /// Those of [`send`](Self::send) and [`send_to`](Self::send_to).
+    pub fn send_with_receipt(
+        &mut self,
+        now: Instant,
+        recipient: Option<Identity>,
+        payload: Bytes,
+    ) -> Result<ReceiptId, SendError> {
+        self.advance(now);
+        let (route, payload) = match recipient {
+            Some(identity) => (Route::Direct, self.admit_for_peer(identity, payload)?),
+            None => (Route::Any, self.admit_for_mode(payload, true)?),
+        };
+        let mut message = self.accept(payload, route, false);
+        let key = self.deliveries.track(&mut message, true);
+        match recipient {
+            Some(identity) => self.route_to(identity, message),
+            None => self.route(message),
+        }
+        Ok(ReceiptId(key))
+    }
+
+    /// Checks what a message to whom the send mode says needs.
+    #[inline]
+    fn admit_for_mode(&mut self, payload: Bytes, acknowledged: bool) -> Result<Bytes, SendError> {
+        let payload = self.admit(payload)?;
+        if self.config.send_mode == SendMode::Publish {
+            if acknowledged {
+                return Err(SendError::PublishAtLeastOnce(payload));
+            }
+            if self.is_blocked(payload.len()) {
+                self.router.room_wanted = true;
+                return Err(SendError::Full(payload));
+            }
+        }
+        Ok(payload)
+    }
+
+    /// Checks what a message to one peer needs.
+    fn admit_for_peer(&mut self, identity: Identity, payload: Bytes) -> Result<Bytes, SendError> {
         let payload = self.admit(payload)?;
         let Some(queued) = self.queued_for(identity) else {
             return Err(SendError::UnknownPeer(payload));
         };
-        if !self.config.peer_queue.admits(queued, payload.len()) {
-            if let Some(peer) = self.peers.get_mut(identity) {
-                peer.wants_room = true;
-            }
-            return Err(SendError::PeerFull(payload));
+        if self.config.peer_queue.admits(queued, payload.len()) {
+            return Ok(payload);
         }
-        let message = self.accept(payload, Route::Direct);
-        self.route_to(identity, message);
-        Ok(())
+        if let Some(peer) = self.peers.get_mut(identity) {
+            peer.wants_room = true;
+        }
+        Err(SendError::PeerFull(payload))
+    }
+
+    fn is_at_least_once(&self) -> bool {
+        self.config.delivery == DeliveryGuarantee::AtLeastOnce
     }
 
     /// Keeps a connection to `address` from now on, and says so by [`Ready::Dial`]. What an address means is the
@@ -327,11 +388,14 @@ impl Socket {
     }
 
     #[inline]
-    fn accept(&mut self, payload: Bytes, route: Route) -> Outgoing {
+    fn accept(&mut self, payload: Bytes, route: Route, tracked: bool) -> Outgoing {
         self.sequence += 1;
-        let message = Outgoing { payload, sequence: self.sequence, route };
+        let mut message = Outgoing { payload, sequence: self.sequence, route, delivery: None };
         self.metrics.accepted.add(message.usage());
         self.router.held.add(message.usage());
+        if tracked {
+            self.deliveries.track(&mut message, false);
+        }
         message
     }
 

@@ -12,6 +12,9 @@ impl Socket {
     /// What can be done now, each once until it is asked again.
     #[must_use]
     pub fn poll_ready(&mut self) -> Option<Ready> {
+        if self.deliveries.has_news() {
+            self.ready.push_back(Ready::Receipt);
+        }
         let ready = self.ready.pop_front()?;
         match ready {
             Ready::Connection(id) => {
@@ -24,7 +27,12 @@ impl Socket {
                     dial.ready = false;
                 }
             }
-            Ready::Received | Ready::Room | Ready::PeerRoom(_) | Ready::Accept | Ready::Closed => {}
+            Ready::Received
+            | Ready::Room
+            | Ready::PeerRoom(_)
+            | Ready::Accept
+            | Ready::Receipt
+            | Ready::Closed => {}
         }
         Some(ready)
     }

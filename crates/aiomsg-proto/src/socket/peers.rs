@@ -46,6 +46,13 @@ impl Peer {
         outgoing::merge(&mut self.waiting, messages);
     }
 
+    /// Takes the message that has waited longest.
+    pub(super) fn take_next(&mut self) -> Option<Outgoing> {
+        let message = self.waiting.pop_front()?;
+        self.held.sub(message.usage());
+        Some(message)
+    }
+
     pub(super) fn take_held(&mut self) -> VecDeque<Outgoing> {
         self.held = Usage::default();
         core::mem::take(&mut self.waiting)
@@ -75,14 +82,13 @@ impl Peers {
         self.known.get(&identity).and_then(|peer| peer.connection)
     }
 
-    /// Gives an identity to a connection, and returns what waited for it.
-    pub(super) fn arrive(&mut self, identity: Identity, connection: ConnectionId) -> VecDeque<Outgoing> {
+    /// Gives an identity to a connection.
+    pub(super) fn arrive(&mut self, identity: Identity, connection: ConnectionId) {
         let peer = self.known.entry(identity).or_default();
         peer.connection = Some(connection);
         if peer.departed_until.take().is_some() {
             self.departed -= 1;
         }
-        peer.take_held()
     }
 
     /// Takes an identity from its connection; its return is awaited until then.

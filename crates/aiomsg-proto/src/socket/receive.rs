@@ -4,14 +4,17 @@ use alloc::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
+use super::acknowledge::Awaiting;
 use super::link::Link;
 use super::{Ready, Socket};
 use crate::budget::{Limit, Usage};
+use crate::config::Receive;
 use crate::dialect::Incoming;
 use crate::error::CloseReason;
+use crate::event::Event;
 use crate::frame;
 use crate::id::ConnectionId;
-use crate::inbox::Inbox;
+use crate::inbox::{Answer, Inbox};
 
 /// A frame that is longer than this has its bytes set aside in the receive buffer before it has arrived in full.
 const LARGE_FRAME: usize = 64 * 1024;
@@ -28,6 +31,8 @@ pub(super) struct Receiver {
     held: Usage,
     /// Bytes set aside.
     reserved: usize,
+    /// Messages that wait to be acknowledged by being taken.
+    pub(super) awaiting: Awaiting,
     /// Connections that are not read for now, those that have waited longest first.
     paused: VecDeque<ConnectionId>,
     announced: bool,
@@ -40,6 +45,7 @@ impl Receiver {
             inbox: Inbox::default(),
             held: Usage::default(),
             reserved: 0,
+            awaiting: Awaiting::default(),
             paused: VecDeque::new(),
             announced: false,
         }
@@ -87,12 +93,12 @@ impl Receiver {
         link.held.bytes -= bytes;
     }
 
-    fn push(&mut self, id: ConnectionId, link: &mut Link, payload: Bytes) {
+    fn push(&mut self, id: ConnectionId, link: &mut Link, payload: Bytes, answer: Answer) {
         let Some(identity) = link.identity() else { return };
         let usage = Usage::one(payload.len());
         self.held.add(usage);
         link.held.add(usage);
-        self.inbox.push(id, identity, payload);
+        self.inbox.push(id, identity, payload, answer);
     }
 
     /// Forgets a connection that ended; what it sent stays.
@@ -118,9 +124,10 @@ impl Socket {
     /// Takes what can be taken off `buffer`, until there is no whole frame, or no room.
     pub(super) fn receive(&mut self, id: ConnectionId, buffer: &mut BytesMut) -> Result<(), CloseReason> {
         loop {
+            let discards = self.discards(id);
             let Some(link) = self.links.get_mut(id.0).filter(|link| !link.paused) else { return Ok(()) };
             let was_reserved = link.reserved > 0;
-            match Self::front(&mut self.receiver, link, buffer) {
+            match Self::front(&mut self.receiver, link, buffer, discards) {
                 Front::Take => {}
                 Front::Partial => {
                     // Seen, so that it counts as a sign of life.
@@ -132,13 +139,11 @@ impl Socket {
                 }
             }
             match link.connection.receive_frame(self.now, buffer)? {
-                Some(Incoming::Message(payload)) => self.take_in(id, payload),
-                Some(Incoming::Request(message, payload)) => {
-                    link.connection.acknowledge(message);
-                    self.take_in(id, payload);
-                }
+                Some(Incoming::Message(payload)) => self.take_in(id, payload, Answer::Nothing),
+                Some(Incoming::Request(message, payload)) => self.take_in_request(id, message, payload),
                 Some(Incoming::Greeting(greeting)) => self.handle_greeting(id, greeting)?,
-                Some(Incoming::Acknowledgement(_) | Incoming::Heartbeat | Incoming::Skipped(_)) => {
+                Some(Incoming::Acknowledgement(message)) => self.handle_acknowledgement(id, message),
+                Some(Incoming::Heartbeat | Incoming::Skipped(_)) => {
                     if was_reserved {
                         // What was set aside was for nothing.
                         self.resume();
@@ -149,8 +154,8 @@ impl Socket {
         }
     }
 
-    fn front(receiver: &mut Receiver, link: &mut Link, buffer: &BytesMut) -> Front {
-        if !link.connection.is_established() || link.discard {
+    fn front(receiver: &mut Receiver, link: &mut Link, buffer: &BytesMut, discards: bool) -> Front {
+        if !link.connection.is_established() || discards {
             return Front::Take;
         }
         let Some(announced) = frame::announced(buffer) else { return Front::Partial };
@@ -178,25 +183,36 @@ impl Socket {
         Front::Partial
     }
 
-    fn take_in(&mut self, id: ConnectionId, payload: Bytes) {
+    pub(super) fn take_in(&mut self, id: ConnectionId, payload: Bytes, answer: Answer) {
         let usage = Usage::one(payload.len());
         self.metrics.received.add(usage);
-        let Some(link) = self.links.get_mut(id.0) else { return };
-        if link.discard || self.closing.discards() {
-            self.metrics.discarded_at_close.add(usage);
+        if self.discards(id) {
+            self.metrics.discarded.add(usage);
             return;
         }
-        self.receiver.push(id, link, payload);
+        let Some(link) = self.links.get_mut(id.0) else { return };
+        self.receiver.push(id, link, payload, answer);
         if !core::mem::replace(&mut self.receiver.announced, true) {
             self.ready.push_back(Ready::Received);
         }
+    }
+
+    /// Whether nobody will take what arrives on a connection.
+    pub(super) fn discards(&self, id: ConnectionId) -> bool {
+        self.closing.discards()
+            || self.config.receive == Receive::Discard
+            || self.links.get(id.0).is_none_or(|link| link.discard)
     }
 
     /// Stops reading a connection.
     fn pause(&mut self, id: ConnectionId) {
         let Some(link) = self.links.get_mut(id.0) else { return };
         link.paused = true;
+        link.paused_since = self.now;
         link.connection.set_paused(self.now, true);
+        if let Some(identity) = link.identity().filter(|_| link.unacknowledged.count() > 0) {
+            self.events.push(Event::AcknowledgementsHidden { identity });
+        }
         self.receiver.paused.push_back(id);
         // Its silence says nothing any more.
         self.refuse_newcomer(id);
@@ -212,6 +228,8 @@ impl Socket {
             if self.receiver.may_resume(link) {
                 link.paused = false;
                 link.connection.set_paused(self.now, false);
+                let paused = self.now.saturating_duration_since(link.paused_since);
+                self.resume_resends(id, paused);
                 self.mark_ready(id);
                 self.rearm(id);
             } else {
@@ -228,6 +246,7 @@ impl Socket {
         for taken in inbox.drain_taken() {
             settled = true;
             self.receiver.held.sub(taken.usage);
+            self.acknowledge_taken(taken.on_take);
             if let Some(link) = self.links.get_mut(taken.connection.0) {
                 link.held.sub(taken.usage);
             }

@@ -53,7 +53,9 @@ impl Socket {
                 self.router.stale = self.router.stale.saturating_sub(1);
                 continue;
             };
-            if link.is_open() && self.config.prefetch.admits(link.connection.queued(), bytes) {
+            let room = self.config.prefetch.admits(link.connection.queued(), bytes)
+                && link.unacknowledged.count() < self.config.window;
+            if link.is_open() && room {
                 self.router.ring.push_back(id);
                 return Some(id);
             }
@@ -63,7 +65,10 @@ impl Socket {
     }
 
     #[inline]
-    fn push_to(&mut self, id: ConnectionId, message: Outgoing) {
+    pub(super) fn push_to(&mut self, id: ConnectionId, message: Outgoing) {
+        if message.delivery.is_some() {
+            self.bind_delivery(id, &message);
+        }
         if let Some(link) = self.links.get_mut(id.0) {
             link.connection.outbox().push(message);
         }
@@ -80,14 +85,36 @@ impl Socket {
             }
             return;
         };
-        if let Some(link) = self.links.get_mut(id.0) {
-            if self.router.log.has_waiting(&link.subscription) {
-                self.router.log.push_direct(&mut link.subscription, message);
-            } else {
-                link.connection.outbox().push(message);
+        let Some(link) = self.links.get_mut(id.0) else { return };
+        let behind = self.peers.get(identity).is_some_and(|peer| !peer.held().is_empty());
+        if behind || (message.delivery.is_some() && link.unacknowledged.count() >= self.config.window) {
+            if let Some(peer) = self.peers.get_mut(identity) {
+                peer.hold(message);
+            }
+        } else if self.router.log.has_waiting(&link.subscription) {
+            self.router.log.push_direct(&mut link.subscription, message.clone());
+            self.bind_delivery(id, &message);
+            self.mark_ready(id);
+        } else {
+            self.push_to(id, message);
+        }
+    }
+
+    /// Lets messages that wait for a peer that is there go to it, as far as its window allows.
+    pub(super) fn release_held(&mut self, identity: Identity) {
+        let Some(id) = self.peers.holder(identity) else { return };
+        loop {
+            let Some(link) = self.links.get(id.0).filter(|link| link.is_open()) else { return };
+            if link.unacknowledged.count() >= self.config.window {
+                return;
+            }
+            let Some(message) = self.peers.get_mut(identity).and_then(super::peers::Peer::take_next) else {
+                return;
+            };
+            if self.deliveries.is_wanted(&message) {
+                self.push_to(id, message);
             }
         }
-        self.mark_ready(id);
     }
 
     /// What waits for one peer alone, there or not; `None` if it was never there.
@@ -209,6 +236,7 @@ impl Socket {
             && link.is_open()
             && !link.in_ring
             && !self.config.prefetch.is_reached(link.connection.queued())
+            && link.unacknowledged.count() < self.config.window
         {
             link.in_ring = true;
             self.router.ring.push_back(id);
@@ -231,7 +259,7 @@ impl Socket {
     pub(super) fn drain_queue(&mut self) {
         match self.config.send_mode {
             SendMode::RoundRobin => {
-                while let Some(bytes) = self.router.queue.front().map(|message| message.payload.len())
+                while let Some(bytes) = self.next_wanted()
                     && let Some(id) = self.next_in_ring(bytes)
                     && let Some(message) = self.router.queue.pop_front()
                 {
@@ -242,8 +270,22 @@ impl Socket {
         }
     }
 
+    /// The length of the first message that waits and is still to be sent.
+    fn next_wanted(&mut self) -> Option<usize> {
+        while let Some(message) = self.router.queue.front() {
+            if self.deliveries.is_wanted(message) {
+                return Some(message.payload.len());
+            }
+            self.router.queue.pop_front();
+        }
+        None
+    }
+
     /// Keeps account of what a link took to the last byte.
-    pub(super) fn note_settled(&mut self, settled: Settled) {
+    pub(super) fn note_settled(&mut self, id: ConnectionId, settled: Settled) {
+        if !settled.deliveries.is_empty() {
+            self.note_delivered(id, settled.deliveries);
+        }
         self.metrics.handed_over.add(settled.usage);
         let mut released = settled.released;
         for place in settled.copies {
@@ -285,6 +327,10 @@ impl Socket {
         let mut direct = VecDeque::new();
         let mut any = VecDeque::new();
         for message in messages {
+            if !self.deliveries.is_wanted(&message) {
+                continue;
+            }
+            self.deliveries.unbind(&message);
             match message.route {
                 Route::Direct => direct.push_back(message),
                 Route::Any => any.push_back(message),

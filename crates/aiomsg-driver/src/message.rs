@@ -1,0 +1,63 @@
+//! A message with its acknowledgement.
+
+use std::sync::Arc;
+
+use aiomsg_proto::{Identity, MessageId, Received};
+use bytes::Bytes;
+
+use crate::shared::Shared;
+
+/// A message that the application acknowledges when it has done with it.
+///
+/// With [`Acknowledge::Manual`](aiomsg_proto::Acknowledge::Manual), and if its sender asked for it, the sender keeps the
+/// message until it is acknowledged. Dropped without, it counts as rejected: when the sender sends it again, it is
+/// received again. In any other mode there is nothing to acknowledge, and the calls do nothing.
+#[derive(Debug)]
+pub struct Message {
+    shared: Arc<Shared>,
+    received: Received,
+    /// What the sender waits for.
+    request: Option<MessageId>,
+}
+
+impl Message {
+    pub(crate) fn new(shared: Arc<Shared>, received: Received) -> Self {
+        Self { shared, request: received.request, received }
+    }
+
+    /// Who sent it.
+    pub fn identity(&self) -> Identity {
+        self.received.identity
+    }
+
+    /// The message.
+    pub fn payload(&self) -> &Bytes {
+        &self.received.payload
+    }
+
+    /// The application has done with it; its sender may forget it.
+    pub fn acknowledge(mut self) {
+        acknowledge(&self.shared, self.received.identity, self.request.take());
+    }
+
+    /// The application has not done with it; its sender is to send it again.
+    pub fn reject(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Message {
+    fn drop(&mut self) {
+        if let Some(id) = self.request.take() {
+            let identity = self.received.identity;
+            self.shared.with_time(|state, now| state.core.reject(now, identity, id));
+        }
+    }
+}
+
+/// Acknowledges a message that asks for it.
+pub(crate) fn acknowledge(shared: &Shared, identity: Identity, request: Option<MessageId>) {
+    if let Some(id) = request {
+        shared.with_time(|state, now| state.core.acknowledge(now, identity, id));
+    }
+}

@@ -1,0 +1,58 @@
+//! What became of a message.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use aiomsg_proto::{Receipt, ReceiptId};
+
+use crate::shared::Shared;
+
+/// What is known of a message that somebody asks about.
+#[derive(Debug)]
+pub(crate) enum ReceiptState {
+    Awaited(Option<Waker>),
+    Known(Receipt),
+}
+
+/// The fate of a message, still to come: acknowledged by its recipient, given up, or cut off by the end of the socket.
+///
+/// Dropping it cancels nothing.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub struct PendingReceipt {
+    shared: Arc<Shared>,
+    /// Always there: the sender asked for it.
+    id: Option<ReceiptId>,
+}
+
+impl PendingReceipt {
+    pub(crate) const fn new(shared: Arc<Shared>, id: Option<ReceiptId>) -> Self {
+        Self { shared, id }
+    }
+}
+
+impl Future for PendingReceipt {
+    type Output = Receipt;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Receipt> {
+        self.shared.with(|state| match self.id.and_then(|id| state.receipts.get_mut(&id)) {
+            Some(ReceiptState::Known(receipt)) => Poll::Ready(*receipt),
+            Some(ReceiptState::Awaited(waker)) => {
+                *waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            // Not possible while this exists; nothing is known then.
+            None => Poll::Ready(Receipt::Closed),
+        })
+    }
+}
+
+impl Drop for PendingReceipt {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.shared.with(|state| state.receipts.remove(&id));
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! At-least-once, the sending side: who has a message, when it is sent again, and when that ends.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use bytes::Bytes;
+use slotmap::{DefaultKey, SlotMap};
+
+use super::{Socket, TimerKey};
+use crate::budget::Usage;
+use crate::config::Config;
+use crate::event::Event;
+use crate::id::{ConnectionId, DeliveryKey, MessageId, ReceiptId};
+use crate::identity::Identity;
+use crate::outgoing::{Outgoing, Route};
+use crate::time::Instant;
+use crate::timers::Armed;
+
+/// What became of a message that was sent with a receipt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Receipt {
+    /// This peer has acknowledged it.
+    Acknowledged {
+        /// Who.
+        by: Identity,
+    },
+    /// It was given up: too many attempts, or its peer did not come back in time.
+    Expired,
+    /// The socket was closed before it was acknowledged. The peer may have it all the same.
+    Closed,
+}
+
+/// A message whose acknowledgement is awaited.
+#[derive(Debug)]
+struct Delivery {
+    payload: Bytes,
+    sequence: u64,
+    route: Route,
+    /// The peer that has it, or had it last.
+    owner: Option<Identity>,
+    /// The connection that it is bound to.
+    connection: Option<ConnectionId>,
+    /// Its last byte was handed over, and no further copy waits to be.
+    sent: bool,
+    attempts: u32,
+    receipt: bool,
+}
+
+impl Delivery {
+    fn usage(&self) -> Usage {
+        Usage::one(self.payload.len())
+    }
+}
+
+/// All messages whose acknowledgement is awaited.
+#[derive(Debug, Default)]
+pub(super) struct Deliveries {
+    table: SlotMap<DefaultKey, Delivery>,
+    /// What became of messages with a receipt, for whoever asks.
+    receipts: VecDeque<(ReceiptId, Receipt)>,
+    announced: bool,
+}
+
+impl Deliveries {
+    /// Whether there are receipts that nobody has been told of.
+    pub(super) fn has_news(&mut self) -> bool {
+        !self.receipts.is_empty() && !core::mem::replace(&mut self.announced, true)
+    }
+
+    /// Awaits the acknowledgement of a message from now on.
+    pub(super) fn track(&mut self, message: &mut Outgoing, receipt: bool) -> DeliveryKey {
+        let key = self.table.insert(Delivery {
+            payload: message.payload.clone(),
+            sequence: message.sequence,
+            route: message.route,
+            owner: None,
+            connection: None,
+            sent: false,
+            attempts: 0,
+            receipt,
+        });
+        message.delivery = Some(key);
+        key
+    }
+
+    /// Whether a message still has to be sent: it does not if it has been acknowledged meanwhile.
+    pub(super) fn is_wanted(&self, message: &Outgoing) -> bool {
+        message.delivery.is_none_or(|key| self.table.contains_key(key))
+    }
+
+    /// Notes that a message does not wait at a connection any more.
+    pub(super) fn unbind(&mut self, message: &Outgoing) {
+        if let Some(delivery) = message.delivery.and_then(|key| self.table.get_mut(key)) {
+            delivery.connection = None;
+        }
+    }
+
+    fn end(&mut self, key: DeliveryKey, receipt: Receipt) -> Option<Delivery> {
+        let delivery = self.table.remove(key)?;
+        if delivery.receipt {
+            self.receipts.push_back((ReceiptId(key), receipt));
+        }
+        Some(delivery)
+    }
+
+    /// The socket is closed: nothing is awaited any more.
+    pub(super) fn end_all(&mut self) {
+        for (key, delivery) in self.table.drain() {
+            if delivery.receipt {
+                self.receipts.push_back((ReceiptId(key), Receipt::Closed));
+            }
+        }
+    }
+}
+
+/// The messages of one connection that were handed over and are not acknowledged, by when they are sent again.
+///
+/// The times are those of a clock that stands still while the connection is not read, since the acknowledgement may be
+/// what is not read.
+#[derive(Debug, Default)]
+pub(super) struct Unacknowledged {
+    /// Messages bound to the connection, those that wait there included.
+    count: usize,
+    /// Those that were handed over, by number of attempts: each queue is in the order of its times. Those that were
+    /// acknowledged are still in it, and passed over.
+    due: Option<Box<[DueQueue; ATTEMPT_LEVELS]>>,
+    /// How long the connection was not read.
+    paused: Duration,
+    pub(super) armed: Armed,
+}
+
+/// Messages in the order in which they are due.
+type DueQueue = VecDeque<(Instant, DeliveryKey)>;
+
+/// Numbers of attempts with a delay of their own; from the last on, the delay stays.
+const ATTEMPT_LEVELS: usize = 8;
+
+impl Unacknowledged {
+    pub(super) const fn count(&self) -> usize {
+        self.count
+    }
+
+    pub(super) fn note_pause(&mut self, lasted: Duration) {
+        self.paused = self.paused.saturating_add(lasted);
+    }
+
+    /// The time of the clock that stands still.
+    fn clock(&self, now: Instant) -> Instant {
+        Instant::EPOCH + now.saturating_duration_since(Instant::EPOCH + self.paused)
+    }
+
+    fn push(&mut self, now: Instant, attempts: u32, key: DeliveryKey, config: &Config) {
+        let level = attempts.saturating_sub(1).min(ATTEMPT_LEVELS as u32 - 1);
+        let delay = config.resend_after.saturating_mul(1 << level).min(config.resend_after_max);
+        let due = self.clock(now) + delay;
+        let queues = self.due.get_or_insert_default();
+        if let Some(queue) = queues.get_mut(level as usize) {
+            queue.push_back((due, key));
+        }
+    }
+
+    /// When the next message is due, by the socket's clock, forgetting those that are not `awaited` any more.
+    fn next_due(&mut self, awaited: impl Fn(DeliveryKey) -> bool) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        for queue in self.due.as_deref_mut()? {
+            while let Some((due, key)) = queue.front() {
+                if awaited(*key) {
+                    next = Some(next.map_or(*due, |next| next.min(*due)));
+                    break;
+                }
+                queue.pop_front();
+            }
+        }
+        next.map(|due| due + self.paused)
+    }
+
+    fn pop_due(&mut self, now: Instant) -> Option<DeliveryKey> {
+        let clock = self.clock(now);
+        let queues = self.due.as_deref_mut()?;
+        let queue = queues.iter_mut().find(|queue| queue.front().is_some_and(|(due, _)| *due <= clock))?;
+        queue.pop_front().map(|(_, key)| key)
+    }
+
+    /// All that was handed over, those that were acknowledged included.
+    fn take_all(&mut self) -> Vec<DeliveryKey> {
+        let queues = self.due.take().into_iter().flat_map(|queues| *queues);
+        queues.flatten().map(|(_, key)| key).collect()
+    }
+}
+
+impl Socket {
+    /// Binds a message to a connection, if its acknowledgement is awaited.
+    pub(super) fn bind_delivery(&mut self, id: ConnectionId, message: &Outgoing) {
+        let Some(delivery) = message.delivery.and_then(|key| self.deliveries.table.get_mut(key)) else {
+            return;
+        };
+        let Some(link) = self.links.get_mut(id.0) else { return };
+        if delivery.connection != Some(id) {
+            delivery.connection = Some(id);
+            delivery.owner = link.identity();
+            delivery.sent = false;
+            link.unacknowledged.count += 1;
+        }
+    }
+
+    /// Notes that messages to be acknowledged were handed over to the last byte.
+    pub(super) fn note_delivered(&mut self, id: ConnectionId, keys: Vec<DeliveryKey>) {
+        let Some(link) = self.links.get_mut(id.0) else { return };
+        for key in keys {
+            let Some(delivery) = self.deliveries.table.get_mut(key) else { continue };
+            delivery.sent = true;
+            delivery.attempts = delivery.attempts.saturating_add(1);
+            if delivery.attempts > 1 {
+                self.metrics.resent.add(delivery.usage());
+            }
+            link.unacknowledged.push(self.now, delivery.attempts, key, &self.config);
+        }
+        self.arm_resend(id);
+    }
+
+    fn arm_resend(&mut self, id: ConnectionId) {
+        let Some(link) = self.links.get_mut(id.0).filter(|link| !link.paused) else { return };
+        let table = &self.deliveries.table;
+        let awaited =
+            |key| table.get(key).is_some_and(|delivery| delivery.sent && delivery.connection == Some(id));
+        if let Some(due) = link.unacknowledged.next_due(awaited) {
+            self.timers.arm(TimerKey::Resend(id), &mut link.unacknowledged.armed, due);
+        }
+    }
+
+    /// A connection is read again after a pause: its clock goes on.
+    pub(super) fn resume_resends(&mut self, id: ConnectionId, paused: Duration) {
+        if let Some(link) = self.links.get_mut(id.0) {
+            link.unacknowledged.note_pause(paused);
+        }
+        self.arm_resend(id);
+    }
+
+    /// A peer has acknowledged a message. It counts only from the peer that has it, or had it last.
+    pub(super) fn handle_acknowledgement(&mut self, id: ConnectionId, message: MessageId) {
+        let Some(key) = self.ids.key(message) else { return };
+        let Some(from) = self.links.get(id.0).and_then(|link| link.identity()) else { return };
+        if self.deliveries.table.get(key).is_none_or(|delivery| delivery.owner != Some(from)) {
+            return;
+        }
+        let Some(delivery) = self.deliveries.end(key, Receipt::Acknowledged { by: from }) else { return };
+        self.metrics.acknowledged.add(delivery.usage());
+        self.unbind_ended(&delivery);
+        self.release(delivery.usage());
+    }
+
+    /// A message is done with: whoever had it has room for another.
+    fn unbind_ended(&mut self, delivery: &Delivery) {
+        let Some(id) = delivery.connection else { return };
+        let Some(link) = self.links.get_mut(id.0) else { return };
+        link.unacknowledged.count = link.unacknowledged.count.saturating_sub(1);
+        let identity = link.identity();
+        self.enter_ring(id);
+        if let Some(identity) = identity {
+            self.release_held(identity);
+        }
+        self.drain_queue();
+    }
+
+    /// Sends what is due again, or gives it up.
+    pub(super) fn handle_resend_timeout(&mut self, id: ConnectionId) {
+        loop {
+            let Some(link) = self.links.get_mut(id.0) else { return };
+            if link.paused || link.ending.is_some() {
+                return;
+            }
+            let Some(key) = link.unacknowledged.pop_due(self.now) else { break };
+            let Some(delivery) = self.deliveries.table.get_mut(key) else { continue };
+            if !delivery.sent || delivery.connection != Some(id) {
+                continue;
+            }
+            if self.config.max_attempts.is_some_and(|most| delivery.attempts >= most.get()) {
+                self.expire(key);
+                continue;
+            }
+            delivery.sent = false;
+            link.connection.outbox().push(Outgoing {
+                payload: delivery.payload.clone(),
+                sequence: delivery.sequence,
+                route: delivery.route,
+                delivery: Some(key),
+            });
+            self.mark_ready(id);
+        }
+        self.arm_resend(id);
+    }
+
+    fn expire(&mut self, key: DeliveryKey) {
+        let Some(delivery) = self.deliveries.end(key, Receipt::Expired) else { return };
+        let dropped = delivery.usage();
+        self.metrics.dropped_expired.add(dropped);
+        if let Some(identity) = delivery.owner {
+            self.events.push(Event::Expired { identity, dropped });
+        }
+        self.unbind_ended(&delivery);
+        self.release(dropped);
+    }
+
+    /// Messages to a peer that did not come back are given up.
+    pub(super) fn end_undeliverable(&mut self, messages: &VecDeque<Outgoing>) {
+        for key in messages.iter().filter_map(|message| message.delivery) {
+            drop(self.deliveries.end(key, Receipt::Expired));
+        }
+    }
+
+    /// What was handed over to a connection that is gone and was not acknowledged, to be sent again.
+    pub(super) fn take_unacknowledged(&mut self, id: ConnectionId) -> VecDeque<Outgoing> {
+        let Some(link) = self.links.get_mut(id.0) else { return VecDeque::new() };
+        self.timers.disarm(TimerKey::Resend(id), &mut link.unacknowledged.armed);
+        let mut returned = VecDeque::new();
+        for key in link.unacknowledged.take_all() {
+            let Some(delivery) = self.deliveries.table.get_mut(key) else { continue };
+            if delivery.sent && delivery.connection == Some(id) {
+                delivery.sent = false;
+                returned.push_back(Outgoing {
+                    payload: delivery.payload.clone(),
+                    sequence: delivery.sequence,
+                    route: delivery.route,
+                    delivery: Some(key),
+                });
+            }
+        }
+        returned
+    }
+
+    /// What became of a message that was sent by [`send_with_receipt`](Self::send_with_receipt), each once.
+    /// [`Ready::Receipt`] tells that there is one.
+    #[must_use]
+    pub fn poll_receipt(&mut self) -> Option<(ReceiptId, Receipt)> {
+        self.deliveries.announced = self.deliveries.receipts.len() > 1;
+        self.deliveries.receipts.pop_front()
+    }
+}
