@@ -16,8 +16,11 @@ use crate::time::Instant;
 /// How long connections may take to end once everything is handed over, or the linger time is up.
 const FINISH: Duration = Duration::from_secs(1);
 
-/// Refusals told in one second, at most.
-const REFUSALS_TOLD: u32 = 32;
+/// Refusals told within [`TELLING_SPAN`], at most.
+const REFUSALS_TOLD: usize = 32;
+
+/// See [`REFUSALS_TOLD`].
+const TELLING_SPAN: Duration = Duration::from_secs(1);
 
 /// How far the closing of a socket has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,11 +208,12 @@ impl Socket {
         reason: CloseReason,
     ) {
         self.metrics.refused += 1;
-        if self.now.saturating_duration_since(self.refusals.0) >= Duration::from_secs(1) {
-            self.refusals = (self.now, 0);
+        let told = &mut self.refusals_told;
+        if told.front().is_some_and(|oldest| self.now.saturating_duration_since(*oldest) >= TELLING_SPAN) {
+            told.pop_front();
         }
-        self.refusals.1 = self.refusals.1.saturating_add(1);
-        if self.refusals.1 <= REFUSALS_TOLD {
+        if told.len() < REFUSALS_TOLD {
+            told.push_back(self.now);
             self.events.push(Event::Refused { address, identity, reason });
         }
     }

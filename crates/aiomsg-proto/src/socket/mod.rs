@@ -133,8 +133,8 @@ pub struct Socket {
     ready: VecDeque<Ready>,
     accept_wanted: bool,
     events: Events,
-    /// The second in which refusals were last told, and how many.
-    refusals: (Instant, u32),
+    /// When the latest refusals were told.
+    refusals_told: VecDeque<Instant>,
     metrics: Metrics,
     closing: Closing,
 }
@@ -173,7 +173,7 @@ impl Socket {
             ready: VecDeque::new(),
             accept_wanted: false,
             events: Events::default(),
-            refusals: (now, 0),
+            refusals_told: VecDeque::new(),
             metrics: Metrics::default(),
             closing: Closing::No,
         })

@@ -173,8 +173,13 @@ impl Socket {
         if must_wait {
             return false;
         }
+        let ends_some = self.config.slow_peer == SlowPeer::Disconnect && !full.is_empty();
         for id in full {
             self.handle_full(id, bytes);
+        }
+        if ends_some {
+            // What they left goes first, and the queue was drained as far as it goes.
+            return true;
         }
         let Some(message) = self.router.queue.pop_front() else { return false };
         match self.router.log.append(message) {

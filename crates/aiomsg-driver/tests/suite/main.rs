@@ -1,0 +1,14 @@
+//! The driver on links in memory and in virtual time.
+
+mod backpressure;
+mod buffers;
+mod cancel;
+mod close;
+mod events;
+mod flow;
+mod gates;
+mod timer;
+mod wakes;
+
+#[path = "../support/mod.rs"]
+mod support;

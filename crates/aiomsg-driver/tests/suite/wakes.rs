@@ -1,0 +1,194 @@
+//! Who is woken: everybody who must be, and nobody else.
+
+use std::future::{pending, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use aiomsg_driver::Handle;
+use aiomsg_proto::Limit;
+use futures_core::Stream;
+
+use crate::support::{Style, Task, World, config, message, number};
+
+fn receive(world: &World, to: &Handle) -> Task<u64> {
+    let to = to.clone();
+    world.spawn("receiver", async move { number(&to.recv().await.expect("open").payload) })
+}
+
+/// Runs until a message has arrived, and no further.
+fn run_until_arrival(world: &World, far: &Handle) {
+    while far.metrics().receive_held.messages == 0 {
+        assert!(world.executor.step(), "the message arrives");
+    }
+}
+
+#[test]
+fn a_wake_up_is_passed_on_when_the_woken_receiver_is_dropped() {
+    for seed in 0..50 {
+        let world = World::new(seed);
+        let (near, far) = world.pair(config(), config());
+        let mut waiting: Vec<_> = (0..5).map(|_| receive(&world, &far)).collect();
+        world.settle();
+        near.try_send(message(1, 8)).expect("room");
+        run_until_arrival(&world, &far);
+        let survivor = waiting.pop().expect("five of them");
+        for task in &waiting {
+            task.abort();
+        }
+        world.settle();
+        assert_eq!(survivor.take(), Some(1), "seed {seed}");
+    }
+}
+
+#[test]
+fn as_many_receivers_as_messages_are_served() {
+    for seed in 0..50 {
+        let world = World::new(seed);
+        let (near, far) = world.pair(config(), config());
+        let waiting: Vec<_> = (0..10).map(|_| receive(&world, &far)).collect();
+        world.settle();
+        for n in 0..10 {
+            near.try_send(message(n, 8)).expect("room");
+        }
+        world.settle();
+        let mut received: Vec<u64> = waiting.iter().filter_map(Task::take).collect();
+        received.sort_unstable();
+        assert!(received.into_iter().eq(0..10), "seed {seed}");
+    }
+}
+
+/// One takes what another was woken for.
+#[test]
+fn a_receiver_that_comes_in_between_leaves_nobody_behind() {
+    for seed in 0..50 {
+        let world = World::new(seed);
+        let (near, far) = world.pair(config(), config());
+        let waiting: Vec<_> = (0..3).map(|_| receive(&world, &far)).collect();
+        world.settle();
+        for n in 0..3 {
+            near.try_send(message(n, 8)).expect("room");
+        }
+        run_until_arrival(&world, &far);
+        assert!(far.try_recv().expect("open").is_some());
+        near.try_send(message(3, 8)).expect("room");
+        world.settle();
+        assert!(waiting.iter().all(Task::is_done), "seed {seed}");
+    }
+}
+
+/// A stream stays where it is between two polls, so a wake-up that went to it must not be the only one.
+#[test]
+fn a_stream_that_is_not_polled_keeps_nothing_from_others() {
+    let world = World::new(1);
+    let (near, far) = world.pair(config(), config());
+    let mut stream = far.messages();
+    world.spawn("busy elsewhere", async move {
+        poll_fn(|cx| {
+            assert!(Pin::new(&mut stream).poll_next(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        pending::<()>().await;
+        drop(stream);
+    });
+    world.settle();
+    let waiting = receive(&world, &far);
+    world.settle();
+    near.try_send(message(1, 8)).expect("room");
+    world.settle();
+    assert_eq!(waiting.take(), Some(1));
+}
+
+/// Streams and single receivers share the messages.
+#[test]
+fn streams_take_what_nobody_else_does() {
+    for seed in 0..20 {
+        let world = World::new(seed);
+        let (near, far) = world.pair(config(), config());
+        let taken: Rc<std::cell::RefCell<Vec<u64>>> = Rc::default();
+        for _ in 0..2 {
+            let (mut stream, taken) = (far.messages_from(), taken.clone());
+            world.spawn("stream", async move {
+                while let Some(received) = poll_fn(|cx| Pin::new(&mut stream).poll_next(cx)).await {
+                    taken.borrow_mut().push(number(&received.payload));
+                }
+            });
+        }
+        let waiting = receive(&world, &far);
+        world.settle();
+        for n in 0..20 {
+            near.try_send(message(n, 8)).expect("room");
+            if n % 3 == 0 {
+                world.settle();
+            }
+        }
+        world.settle();
+        let mut all = taken.take();
+        all.extend(waiting.take());
+        all.sort_unstable();
+        assert!(all.into_iter().eq(0..20), "seed {seed}");
+    }
+}
+
+#[test]
+fn an_idle_connection_costs_a_few_polls_per_heartbeat() {
+    let world = World::new(1);
+    let (near, far) = world.pair(config(), config());
+    world.settle();
+    let (polls, self_wakes) = (world.executor.all_polls(), world.executor.self_wakes());
+    world.pass(Duration::from_millis(4_900));
+    assert_eq!(world.executor.all_polls(), polls, "nobody is woken before something is due");
+    world.pass(Duration::from_millis(60_000 - 4_900));
+    // Twelve heartbeats each way: a timer, who writes and who reads.
+    let spent = world.executor.all_polls() - polls;
+    assert!(spent <= 12 * 2 * 3 + 4, "{spent} polls");
+    assert_eq!(world.executor.self_wakes(), self_wakes, "nobody wakes himself");
+    assert_eq!((near.peers().len(), far.peers().len()), (1, 1));
+}
+
+#[test]
+fn a_round_trip_costs_few_polls_and_nobody_wakes_himself() {
+    let world = World::new(1);
+    let (near, far) = world.pair(config(), config());
+    world.spawn("echo", async move {
+        while let Ok(received) = far.recv().await {
+            far.send(received.payload).await.expect("open");
+        }
+    });
+    world.settle();
+    assert_eq!(world.executor.self_wakes(), 0, "the handshake is over");
+    let polls = world.executor.all_polls();
+    world.wait("ping", async move {
+        for n in 0..100 {
+            near.send(message(n, 8)).await.expect("open");
+            assert_eq!(number(&near.recv().await.expect("open").payload), n);
+        }
+    });
+    assert_eq!(world.executor.self_wakes(), 0);
+    // Who writes, who reads, who answers, who writes, who reads, who asks.
+    let spent = world.executor.all_polls() - polls;
+    assert!(spent <= 100 * 6 + 10, "{spent} polls");
+}
+
+/// A link that has been paused because nobody took messages goes on when somebody does.
+#[test]
+fn a_paused_link_is_woken_once_when_there_is_room() {
+    let world = World::new(2);
+    world.style.set(Style { capacity: 4_096, ..Style::EAGER });
+    let (near, far) = world.pair(config(), config().receive_buffer(Limit::new(100, 1 << 20)));
+    for n in 0..1_000 {
+        near.try_send(message(n, 8)).expect("room");
+    }
+    world.settle();
+    let polls = world.executor.polls("link");
+    let taken = far.clone();
+    world.wait("receiver", async move {
+        for n in 0..1_000 {
+            assert_eq!(number(&taken.recv().await.expect("open").payload), n);
+        }
+    });
+    let spent = world.executor.polls("link") - polls;
+    assert!(spent < 100, "{spent} polls of links for ten buffers full");
+}
