@@ -259,8 +259,9 @@ impl Connection {
     }
 
     pub(crate) fn settle(&mut self, now: Instant, batch: &mut Batch) -> Settled {
+        let was_idle = self.outbox.is_idle();
         let settled = self.outbox.settle(batch);
-        if self.outbox.is_idle() {
+        if !was_idle && self.outbox.is_idle() {
             self.liveness.note_idle(now);
         }
         self.start_drain(now);
