@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up the peers, builds the agent, and runs the interoperability tests.
+# Sets up the peers, builds the agent and the demo, and runs the interoperability tests.
 # Arguments go to the test program: a name, for instance, picks the tests that
 # contain it.
 set -euo pipefail
@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 tests/interop/peers.sh
-cargo build -p aiomsg-tokio --example agent
+cargo build -p aiomsg-tokio --example agent --example demo
 # Most tests wait for timers most of the time, so more of them than there are
 # processors fit; far more would starve the peers into their timeouts.
 cargo test -p aiomsg-interop -- --test-threads="${INTEROP_THREADS:-8}" "$@"

@@ -1,1 +1,28 @@
-//! x
+//! A network in virtual time, for sockets of the protocol core.
+//!
+//! [`Network`] holds any number of sockets, drives each exactly as the core's contract asks, and carries bytes between
+//! them over links with latency, bounded buffers and faults. Nothing here reads a clock, opens a port or sleeps: the same
+//! seed and the same calls give the same run, byte for byte, and an hour of silence costs nothing.
+//!
+//! Whoever is no socket is a [raw peer](RawId): bytes in and bytes out, for peers that break the rules. [`wire`] writes
+//! and reads their bytes with code of its own, so that the core is not checked against itself.
+
+extern crate alloc;
+
+mod check;
+mod connection;
+mod drive;
+mod faults;
+mod network;
+mod node;
+mod pipe;
+mod raw;
+mod scene;
+pub mod wire;
+
+pub use self::check::{assert_conserved, departures, numbered, refusals};
+pub use self::connection::WireId;
+pub use self::network::{Chunking, Network};
+pub use self::node::{NodeId, Taking};
+pub use self::raw::{Ended, RawId};
+pub use self::scene::Scene;

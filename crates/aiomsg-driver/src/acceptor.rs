@@ -11,6 +11,9 @@ use crate::link::LinkDriver;
 use crate::shared::{ListenerId, Shared};
 
 /// Says whether connections may be accepted at one address, and is given them. An adapter runs a task for each.
+///
+/// When the gate is shut, the adapter stops listening and then drops this. Closing the socket waits for that, so that
+/// the address is free afterwards.
 #[derive(Debug)]
 pub struct Acceptor {
     shared: Arc<Shared>,
@@ -59,6 +62,10 @@ impl Acceptor {
 
 impl Drop for Acceptor {
     fn drop(&mut self) {
-        self.shared.with(|state| state.listeners.remove(&self.id));
+        self.shared.with(|state| {
+            state.listeners.remove(&self.id);
+            // Somebody may wait for the address to be free.
+            state.woken.extend(state.watchers.take_all());
+        });
     }
 }

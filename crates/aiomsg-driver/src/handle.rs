@@ -18,7 +18,7 @@ use crate::message::{Message, acknowledge};
 use crate::receipt::PendingReceipt;
 use crate::recv::{self, MessageStream, ReceivedStream, Recv};
 use crate::send::{self, Order, Recipient, Send};
-use crate::shared::{ListenerId, ListenerTask, Shared};
+use crate::shared::{ListenerId, ListenerTask, Shared, State};
 use crate::timer::TimerDriver;
 use crate::waiters::Ticket;
 
@@ -49,6 +49,7 @@ impl Drop for LastHandle {
                 );
             }
             state.core.close(now, Duration::ZERO);
+            state.end_waiting();
         });
     }
 }
@@ -115,9 +116,13 @@ impl Handle {
         })
     }
 
-    /// Stops accepting connections at `address`; false if none were accepted there. Connections that are up stay.
-    pub fn unlisten(&self, address: &str) -> bool {
-        self.shared.with(|state| {
+    /// Stops accepting connections at `address`, and waits until nobody listens there any more; false if none were
+    /// accepted there. Connections that are up stay.
+    ///
+    /// # Cancel safety
+    /// Once polled, it is done even if the future is dropped.
+    pub async fn unlisten(&self, address: &str) -> bool {
+        let found = self.shared.with(|state| {
             let mut found = false;
             for task in state.listeners.values_mut().filter(|task| task.address == address && !task.stopped) {
                 found = true;
@@ -125,7 +130,10 @@ impl Handle {
                 state.woken.extend(task.waker.take());
             }
             found
-        })
+        });
+        let stopping = |task: &ListenerTask| task.stopped && task.address == address;
+        self.watch(|state| (!state.listeners.values().any(stopping)).then_some(())).await;
+        found
     }
 
     /// Ends the connection of a peer, see [`Socket::disconnect`].
@@ -268,38 +276,40 @@ impl Handle {
     /// # Cancel safety
     /// May be dropped at any time.
     pub async fn wait_for_peers(&self, count: usize) -> Result<(), Closed> {
-        self.watch(|core| {
+        self.watch(|State { core, .. }| {
             if core.is_closing() { Some(Err(Closed)) } else { (core.peer_count() >= count).then_some(Ok(())) }
         })
         .await
     }
 
     /// Closes the socket: accepts no further message, hands over what is held for up to `linger`, then ends all
-    /// connections within a second.
+    /// connections within a second. Nobody listens any more when it returns.
     ///
     /// # Cancel safety
     /// Once polled, closing goes on even if the future is dropped; only the report is lost, and can be had by another
     /// call.
     pub async fn close(&self, linger: Duration) -> CloseReport {
         self.start_close(linger);
-        self.watch(Socket::close_report).await
+        self.watch(|state| state.core.close_report().filter(|_| state.listeners.is_empty())).await
     }
 
     fn start_close(&self, linger: Duration) {
         // What was taken is acknowledged before.
-        let mut inbox = self.shared.inbox();
-        self.shared.with_time(|state, now| {
-            state.core.poll_received(now, &mut inbox);
-            state.core.close(now, linger);
+        self.shared.with_inbox(|inbox, wakes| {
+            self.shared.with_time_into(wakes, |state, now| {
+                state.core.poll_received(now, inbox);
+                state.core.close(now, linger);
+                state.end_waiting();
+            });
         });
     }
 
     /// Waits until `look` finds something.
-    async fn watch<T>(&self, look: impl Fn(&Socket) -> Option<T>) -> T {
+    async fn watch<T>(&self, look: impl Fn(&State) -> Option<T>) -> T {
         let mut watch = Watch { shared: &self.shared, ticket: None };
         poll_fn(|cx| {
             let Watch { shared, ticket } = &mut watch;
-            shared.with(|state| match look(&state.core) {
+            shared.with(|state| match look(state) {
                 Some(found) => {
                     state.watchers.leave(ticket);
                     Poll::Ready(found)

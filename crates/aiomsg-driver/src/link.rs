@@ -57,6 +57,7 @@ impl<L: Link> LinkDriver<L> {
         let Self { id, batch, reader, .. } = self;
         let id = *id;
         let consult = |state: &mut State, now: Instant| {
+            state.links.remove(&id);
             state.core.handle_transmitted(now, id, batch);
             if !reader.buffer.is_empty() {
                 state.core.handle_received(now, id, &mut reader.buffer);
@@ -66,7 +67,7 @@ impl<L: Link> LinkDriver<L> {
             }
             (state.core.link_state(id), state.core.wants_read(id, &reader.buffer))
         };
-        // Registered last, so that what was just asked about does not wake us again.
+        // Not registered before, so that what is asked about here does not wake us again.
         self.shared.with_time_then(consult, |state| {
             state.links.insert(id, cx.waker().clone());
         })
@@ -195,20 +196,30 @@ impl Reader {
         // A large frame that is arriving gets room as its bytes come, not as its length was announced.
         let size = self.next_read.max(self.buffer.len().min(LARGEST_READ)).min(most);
         let mut fresh = BytesMut::new();
-        let target = if self.buffer.is_empty() { &mut fresh } else { &mut self.buffer };
+        // A buffer that is extended may have more room than was asked for, and little means no more than that.
+        let apart = self.buffer.is_empty() || most <= FIRST_READ;
+        let target = if apart { &mut fresh } else { &mut self.buffer };
         target.reserve(size);
         let capacity = target.capacity() - target.len();
         let result = link.poll_read(cx, target);
         if let Poll::Ready(Ok(read)) = &result {
             self.adapt(*read, capacity);
-            if !fresh.is_empty() {
-                // A few bytes must not pin a large buffer for as long as the application keeps the message.
-                self.buffer = if *read < capacity / 4 { BytesMut::from(&fresh[..]) } else { fresh };
-            }
-        } else if self.buffer.is_empty() {
-            self.buffer = BytesMut::new();
         }
+        if self.buffer.is_empty() {
+            self.buffer = fresh;
+        } else {
+            self.buffer.extend_from_slice(&fresh);
+        }
+        self.trim();
         result
+    }
+
+    /// A few bytes must not pin a large buffer, for as long as the application keeps the message, or the rest of it does
+    /// not come.
+    fn trim(&mut self) {
+        if self.buffer.len() < self.buffer.capacity() / 4 {
+            self.buffer = BytesMut::from(&self.buffer[..]);
+        }
     }
 
     fn adapt(&mut self, read: usize, capacity: usize) {

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
-use aiomsg_proto::{Closed, Inbox, Received};
+use aiomsg_proto::{Closed, Inbox, Instant, Received};
 use bytes::Bytes;
 use futures_core::Stream;
 
 use crate::message::acknowledge;
-use crate::shared::Shared;
+use crate::shared::{Shared, State, Wakes};
 use crate::waiters::Ticket;
 
 /// After this many messages taken, the core is told, so that reading may go on.
@@ -21,6 +21,8 @@ const SETTLE: usize = 64;
 #[derive(Debug, Default)]
 struct Receiver {
     ticket: Option<Ticket>,
+    /// It stays when it is not polled, as a stream does, so it must not be the only one to be woken.
+    stays: bool,
 }
 
 /// Takes a message that is there.
@@ -30,58 +32,67 @@ pub(crate) fn try_recv(shared: &Shared) -> Result<Option<Received>, Closed> {
 }
 
 fn take_now(shared: &Shared) -> Result<Option<Received>, Closed> {
-    let mut inbox = shared.inbox();
-    match take(shared, &mut inbox) {
+    shared.with_inbox(|inbox, wakes| match take(shared, inbox, wakes) {
         Some(message) => Ok(Some(message)),
-        None => shared.with_time(|state, now| {
-            if state.core.poll_received(now, &mut inbox) {
-                Ok(inbox.next())
-            } else if state.core.is_closing() {
-                Err(Closed)
-            } else {
-                Ok(None)
-            }
+        None => shared.with_time_into(wakes, |state, now| match refill(state, now, inbox) {
+            None if state.core.is_closing() => Err(Closed),
+            message => Ok(message),
         }),
-    }
+    })
 }
 
-/// Takes a message out of the inbox, and tells the core now and then.
+/// Takes a message out of the inbox, and tells the core now and then, above all of the last one.
 #[inline]
-fn take(shared: &Shared, inbox: &mut Inbox) -> Option<Received> {
+fn take(shared: &Shared, inbox: &mut Inbox, wakes: &mut Wakes) -> Option<Received> {
     let message = inbox.next()?;
-    if inbox.unsettled() >= SETTLE {
-        shared.with_time(|state, now| state.core.poll_received(now, inbox));
+    if inbox.is_empty() || inbox.unsettled() >= SETTLE {
+        shared.with_time_into(wakes, |state, now| state.core.poll_received(now, inbox));
     }
     Some(message)
 }
 
+/// Has the core fill the inbox, and takes a message out.
+fn refill(state: &mut State, now: Instant, inbox: &mut Inbox) -> Option<Received> {
+    state.core.poll_received(now, inbox);
+    let message = inbox.next()?;
+    if inbox.is_empty() {
+        state.core.poll_received(now, inbox);
+    }
+    Some(message)
+}
+
+impl State {
+    /// Has somebody look for messages.
+    pub(crate) fn wake_receivers(&mut self) {
+        let first = self.receivers.take_first();
+        self.woken.extend(first);
+        self.woken.extend(self.streams.take_all());
+    }
+}
+
 impl Receiver {
     fn poll(&mut self, shared: &Shared, cx: &Context<'_>) -> Poll<Result<Received, Closed>> {
-        let mut inbox = shared.inbox();
-        let result = match take(shared, &mut inbox) {
-            Some(message) => Ok(message),
-            None => {
-                let ticket = &mut self.ticket;
-                let polled = shared.with_time(|state, now| {
-                    if state.core.poll_received(now, &mut inbox) {
-                        return Poll::Ready(inbox.next().ok_or(Closed));
+        let (polled, more) = shared.with_inbox(|inbox, wakes| {
+            let polled = match take(shared, inbox, wakes) {
+                Some(message) => Poll::Ready(Ok(message)),
+                None => shared.with_time_into(wakes, |state, now| {
+                    if let Some(message) = refill(state, now, inbox) {
+                        return Poll::Ready(Ok(message));
                     }
                     if state.core.is_closing() {
                         return Poll::Ready(Err(Closed));
                     }
-                    state.receivers.wait(ticket, cx.waker());
+                    let waiters = if self.stays { &mut state.streams } else { &mut state.receivers };
+                    waiters.wait(&mut self.ticket, cx.waker());
                     Poll::Pending
-                });
-                match polled {
-                    Poll::Ready(result) => result,
-                    Poll::Pending => return Poll::Pending,
-                }
-            }
-        };
-        let more = !inbox.is_empty();
-        drop(inbox);
-        self.leave(shared, more);
-        Poll::Ready(result)
+                }),
+            };
+            (polled, !inbox.is_empty())
+        });
+        if polled.is_ready() {
+            self.leave(shared, more);
+        }
+        polled
     }
 
     /// Stops waiting. A task that was woken and does not take what it was woken for, or leaves something behind, has
@@ -90,13 +101,13 @@ impl Receiver {
         if self.ticket.is_none() && (!more || shared.receivers_waiting.load(Ordering::Relaxed) == 0) {
             return;
         }
-        let ticket = &mut self.ticket;
+        let Self { ticket, stays } = self;
         shared.with(|state| {
             let waited = ticket.is_some();
-            let was_woken = waited && !state.receivers.leave(ticket);
-            if more || was_woken {
-                let next = state.receivers.take_first();
-                state.woken.extend(next);
+            let waiters = if *stays { &mut state.streams } else { &mut state.receivers };
+            let was_woken = waited && !waiters.leave(ticket);
+            if more || (was_woken && !*stays) {
+                state.wake_receivers();
             }
         });
     }
@@ -142,7 +153,7 @@ pub struct ReceivedStream {
 
 impl ReceivedStream {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, receiver: Receiver::default() }
+        Self { shared, receiver: Receiver { ticket: None, stays: true } }
     }
 }
 

@@ -75,23 +75,25 @@ impl State {
         Ok(receipt)
     }
 
-    /// Gives up the place of a sender, and lets the next one try.
+    /// Gives up the places of a sender, and lets the next ones try.
     fn leave(&mut self, to: Recipient, place: &mut Place) {
-        let mut next = None;
-        if self.senders.leave(&mut place.socket) {
-            next = self.senders.first();
-        }
+        self.leave_socket(place);
         if let Recipient::Peer(identity) = to
             && let Some(waiters) = self.peer_senders.get_mut(&identity)
         {
             if waiters.leave(&mut place.peer) {
-                next = next.or_else(|| waiters.first());
+                self.woken.extend(waiters.first());
             }
             if waiters.is_empty() {
                 self.peer_senders.remove(&identity);
             }
         }
-        self.woken.extend(next);
+    }
+
+    fn leave_socket(&mut self, place: &mut Place) {
+        if self.senders.leave(&mut place.socket) {
+            self.woken.extend(self.senders.first());
+        }
     }
 
     fn wait_for_turn(&mut self, to: Recipient, place: &mut Place, cx: &Context<'_>) {
@@ -107,7 +109,9 @@ impl State {
         self.peer_senders.get(&identity).is_none_or(|waiters| waiters.is_next(place.peer))
     }
 
+    /// Waits for one peer only: that one may be stalled, and those who wait for the socket need not be.
     fn wait_for_peer(&mut self, identity: Identity, place: &mut Place, cx: &Context<'_>) {
+        self.leave_socket(place);
         self.peer_senders.entry(identity).or_default().wait(&mut place.peer, cx.waker());
     }
 }
@@ -160,7 +164,7 @@ impl Future for Send<'_> {
                 return Poll::Pending;
             }
             let Some(message) = payload.take() else { return Poll::Ready(Ok(None)) };
-            let now = state.now;
+            let now = shared.send_time(state);
             match (state.submit(now, order, message), to) {
                 (Err(SendError::Full(message)), _) => {
                     *payload = Some(message);
@@ -198,7 +202,7 @@ pub(crate) fn try_send(shared: &Shared, to: Recipient, payload: Bytes) -> Result
         if !state.core.is_closing() && !state.is_turn(to, &Place::default()) {
             return Err(SendError::Full(payload));
         }
-        let now = state.now;
+        let now = shared.send_time(state);
         state.submit(now, Order { to, receipt: false }, payload).map(|_| ())
     })
 }

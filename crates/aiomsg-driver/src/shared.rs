@@ -42,6 +42,8 @@ pub(crate) struct State {
     pub(crate) senders: Waiters,
     pub(crate) peer_senders: BTreeMap<Identity, Waiters>,
     pub(crate) receivers: Waiters,
+    /// Streams of messages that wait, all of which are woken, since they need not be polled.
+    pub(crate) streams: Waiters,
     /// Tasks that wait for peers to come, or for the socket to close.
     pub(crate) watchers: Waiters,
     pub(crate) events: EventLog,
@@ -88,6 +90,7 @@ impl Shared {
                 senders: Waiters::default(),
                 peer_senders: BTreeMap::new(),
                 receivers: Waiters::default(),
+                streams: Waiters::default(),
                 watchers: Waiters::default(),
                 events: EventLog::default(),
                 receipts: HashMap::new(),
@@ -105,14 +108,22 @@ impl Shared {
     }
 
     fn change<R>(&self, change: impl FnOnce(&mut State) -> R, then: impl FnOnce(&mut State)) -> R {
+        let mut wakes = Wakes::new();
+        let result = self.change_into(&mut wakes, change, then);
+        wake_all(wakes);
+        result
+    }
+
+    fn change_into<R>(
+        &self,
+        wakes: &mut Wakes,
+        change: impl FnOnce(&mut State) -> R,
+        then: impl FnOnce(&mut State),
+    ) -> R {
         let mut state = self.lock();
         let result = change(&mut state);
-        let wakes = self.pump(&mut state);
+        self.pump(&mut state, wakes);
         then(&mut state);
-        drop(state);
-        for waker in wakes {
-            waker.wake();
-        }
         result
     }
 
@@ -128,17 +139,37 @@ impl Shared {
         then: impl FnOnce(&mut State),
     ) -> R {
         let now = self.clock.now();
-        let timed = |state: &mut State| {
-            state.now = state.now.max(now);
-            let now = state.now;
-            change(state, now)
-        };
-        self.change(timed, then)
+        self.change(|state| state.at(now, change), then)
     }
 
-    pub(crate) fn inbox(&self) -> MutexGuard<'_, Inbox> {
+    /// As [`with_time`](Self::with_time), for who holds the inbox: the tasks are woken when that is released.
+    pub(crate) fn with_time_into<R>(
+        &self,
+        wakes: &mut Wakes,
+        change: impl FnOnce(&mut State, Instant) -> R,
+    ) -> R {
+        let now = self.clock.now();
+        self.change_into(wakes, |state| state.at(now, change), |_| ())
+    }
+
+    /// Takes messages, and wakes when the inbox is released.
+    #[inline]
+    pub(crate) fn with_inbox<R>(&self, take: impl FnOnce(&mut Inbox, &mut Wakes) -> R) -> R {
+        let mut wakes = Wakes::new();
         // A panic elsewhere leaves the messages as they were: whole.
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = take(&mut inbox, &mut wakes);
+        drop(inbox);
+        wake_all(wakes);
+        result
+    }
+
+    /// The time to tell the core of a message that is sent: that of the latest event, or the true one where it matters.
+    pub(crate) fn send_time(&self, state: &mut State) -> Instant {
+        if state.core.config().waits_for_slow_peers() {
+            state.now = state.now.max(self.clock.now());
+        }
+        state.now
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -148,17 +179,16 @@ impl Shared {
 
     /// Takes out what the core has to say, and finds out who is to be woken.
     #[inline]
-    fn pump(&self, state: &mut State) -> Wakes {
-        let mut wakes = core::mem::take(&mut state.woken);
+    fn pump(&self, state: &mut State, wakes: &mut Wakes) {
         while let Some(ready) = state.core.poll_ready() {
-            state.take_up(ready, &mut wakes);
+            state.take_up(ready, wakes);
         }
         while let Some(event) = state.core.poll_event() {
             tracing::debug!(identity = %state.core.identity(), ?event);
             if matches!(event, Event::Connected { .. }) {
                 wakes.extend(state.watchers.take_all());
             }
-            state.events.push(event, &mut wakes);
+            state.events.push(event, wakes);
         }
         let earlier = match (state.core.poll_timeout(), state.timer_armed) {
             (Some(due), Some(armed)) => due < armed,
@@ -168,10 +198,17 @@ impl Shared {
         if earlier {
             wakes.extend(state.timer.take());
         }
-        if state.receivers.is_empty() != (self.receivers_waiting.load(Ordering::Relaxed) == 0) {
-            self.receivers_waiting.store(usize::from(!state.receivers.is_empty()), Ordering::Relaxed);
+        wakes.append(&mut state.woken);
+        let waiting = usize::from(!state.receivers.is_empty() || !state.streams.is_empty());
+        if waiting != self.receivers_waiting.load(Ordering::Relaxed) {
+            self.receivers_waiting.store(waiting, Ordering::Relaxed);
         }
-        wakes
+    }
+}
+
+fn wake_all(wakes: Wakes) {
+    for waker in wakes {
+        waker.wake();
     }
 }
 
@@ -184,7 +221,7 @@ impl State {
                 task.due = true;
                 wakes.extend(task.waker.take());
             }
-            Ready::Received => wakes.extend(self.receivers.take_first()),
+            Ready::Received => self.wake_receivers(),
             Ready::Room => wakes.extend(self.senders.first()),
             Ready::PeerRoom(identity) => {
                 wakes.extend(self.peer_senders.get(&identity).and_then(Waiters::first));
@@ -207,12 +244,24 @@ impl State {
         }
     }
 
+    fn at<R>(&mut self, now: Instant, change: impl FnOnce(&mut Self, Instant) -> R) -> R {
+        self.now = self.now.max(now);
+        let now = self.now;
+        change(self, now)
+    }
+
+    /// The socket is closing: whoever waits for room, messages or peers is to see that.
+    pub(crate) fn end_waiting(&mut self) {
+        self.woken.extend(self.senders.take_all());
+        self.woken.extend(self.peer_senders.values_mut().flat_map(Waiters::take_all));
+        self.woken.extend(self.receivers.take_all());
+        self.woken.extend(self.streams.take_all());
+        self.woken.extend(self.watchers.take_all());
+    }
+
     /// The socket has closed: every task is to see that.
     fn end_all(&mut self, wakes: &mut Wakes) {
-        wakes.extend(self.senders.take_all());
-        wakes.extend(self.peer_senders.values_mut().flat_map(Waiters::take_all));
-        wakes.extend(self.receivers.take_all());
-        wakes.extend(self.watchers.take_all());
+        self.end_waiting();
         wakes.extend(self.dials.values_mut().filter_map(|task| task.waker.take()));
         wakes.extend(self.listeners.values_mut().filter_map(|task| task.waker.take()));
         wakes.extend(self.timer.take());

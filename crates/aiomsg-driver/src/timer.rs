@@ -8,6 +8,9 @@ use std::task::{Context, Poll};
 use crate::io::Timer;
 use crate::shared::Shared;
 
+/// How often the timer is set anew in one poll, at most.
+const ROUNDS: usize = 8;
+
 /// Lets a socket do what is due when it is due. An adapter spawns one for each socket; it ends when the socket has
 /// closed.
 #[derive(Debug)]
@@ -27,7 +30,7 @@ impl<T: Timer + Unpin> Future for TimerDriver<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        loop {
+        for _ in 0..ROUNDS {
             // Whether something is due is for the clock to say; the timer only wakes us.
             let next = this.shared.with_time(|state, now| {
                 if state.core.poll_timeout().is_some_and(|due| due <= now) {
@@ -45,5 +48,8 @@ impl<T: Timer + Unpin> Future for TimerDriver<T> {
                 }
             }
         }
+        // Timer and clock do not agree, or there is much to do: others run meanwhile.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }

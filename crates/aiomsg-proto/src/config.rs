@@ -237,6 +237,12 @@ impl Config {
         self.linger
     }
 
+    /// Whether sending waits for slow subscribers, and the time of a call to send matters. Set by [`Config::slow_peer`],
+    /// used by adapters.
+    pub fn waits_for_slow_peers(&self) -> bool {
+        matches!(self.slow_peer, SlowPeer::Block(_))
+    }
+
     /// The time that one attempt to connect may take. Set by [`Config::connect_timeout`], used by adapters.
     pub fn connect_deadline(&self) -> Duration {
         self.connect_timeout

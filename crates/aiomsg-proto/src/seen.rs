@@ -5,8 +5,10 @@ use alloc::collections::{BTreeMap, VecDeque};
 use crate::id::{ConnectionId, MessageId};
 use crate::identity::Identity;
 
-/// Ids that are remembered of one peer, at least, and of all peers together, at most.
+/// Acknowledged messages that are remembered of one peer, at most.
 const PER_PEER: usize = 8_192;
+
+/// The same of all peers together. Where it does not suffice for all, each has an equal part of it.
 const IN_ALL: usize = 1 << 18;
 
 /// What is known of a message.
@@ -22,15 +24,15 @@ pub(crate) enum Seen {
 #[derive(Debug, Default)]
 pub(crate) struct SeenMessages {
     peers: BTreeMap<Identity, Window>,
-    total: usize,
 }
 
 /// The messages of one sender.
 #[derive(Debug, Default)]
 struct Window {
     known: BTreeMap<MessageId, Seen>,
-    /// The same in the order in which they came first.
-    order: VecDeque<MessageId>,
+    /// Those that were acknowledged, in that order. The others are bounded by what may wait for the application, and
+    /// are remembered for as long as they do.
+    acknowledged: VecDeque<MessageId>,
 }
 
 impl SeenMessages {
@@ -49,51 +51,46 @@ impl SeenMessages {
             }
             return Some(before);
         }
-        if window.order.len() >= PER_PEER || self.total >= IN_ALL {
-            self.total -= window.evict();
-        }
         window.known.insert(id, Seen::Waiting(connection));
-        window.order.push_back(id);
-        self.total += 1;
         None
     }
 
     /// Notes that a message is acknowledged. Returns the connection that its acknowledgement belongs on, if it was not
     /// acknowledged before.
     pub(crate) fn acknowledge(&mut self, identity: Identity, id: MessageId) -> Option<ConnectionId> {
-        let seen = self.peers.get_mut(&identity)?.known.get_mut(&id)?;
-        match core::mem::replace(seen, Seen::Acknowledged) {
-            Seen::Waiting(connection) => Some(connection),
-            Seen::Acknowledged => None,
+        let part = IN_ALL / self.peers.len().max(1);
+        let window = self.peers.get_mut(&identity)?;
+        let Seen::Waiting(connection) = core::mem::replace(window.known.get_mut(&id)?, Seen::Acknowledged)
+        else {
+            return None;
+        };
+        window.acknowledged.push_back(id);
+        while window.acknowledged.len() > part.clamp(1, PER_PEER) {
+            window.forget_oldest();
         }
+        Some(connection)
     }
 
-    /// Forgets a message, so that a copy of it counts as new.
+    /// Forgets a message that waits, so that a copy of it counts as new.
     pub(crate) fn forget(&mut self, identity: Identity, id: MessageId) {
         if let Some(window) = self.peers.get_mut(&identity)
-            && window.known.remove(&id).is_some()
+            && let Some(Seen::Waiting(_)) = window.known.get(&id)
         {
-            window.order.retain(|known| *known != id);
-            self.total -= 1;
+            window.known.remove(&id);
         }
     }
 
     /// Forgets all messages of a peer.
     pub(crate) fn forget_peer(&mut self, identity: Identity) {
-        if let Some(window) = self.peers.remove(&identity) {
-            self.total -= window.known.len();
-        }
+        self.peers.remove(&identity);
     }
 }
 
 impl Window {
-    /// Makes room for one more, at the cost of the oldest that was acknowledged. Those that wait are bounded by the
-    /// receive buffer, and stay. Returns how many were forgotten.
-    fn evict(&mut self) -> usize {
-        let acknowledged = |id: &MessageId| self.known.get(id) == Some(&Seen::Acknowledged);
-        // Messages are mostly acknowledged in the order in which they came.
-        let Some(place) = self.order.iter().take(64).position(acknowledged) else { return 0 };
-        self.order.remove(place).and_then(|id| self.known.remove(&id)).map_or(0, |_| 1)
+    fn forget_oldest(&mut self) {
+        if let Some(oldest) = self.acknowledged.pop_front() {
+            self.known.remove(&oldest);
+        }
     }
 }
 
@@ -103,6 +100,10 @@ mod tests {
 
     use super::*;
 
+    fn peer(number: u32) -> Identity {
+        Identity::from_bytes(u128::from(number).to_be_bytes())
+    }
+
     fn id(number: usize) -> MessageId {
         MessageId::from_bytes((number as u128).to_be_bytes())
     }
@@ -111,32 +112,66 @@ mod tests {
         ConnectionId(DefaultKey::null())
     }
 
+    fn note(seen: &mut SeenMessages, from: Identity, number: usize) -> Option<Seen> {
+        seen.note(from, id(number), connection())
+    }
+
     #[test]
     fn a_copy_is_known_until_the_window_has_moved_on() {
-        let peer = Identity::from_bytes([1; 16]);
         let mut seen = SeenMessages::default();
-        assert_eq!(seen.note(peer, id(0), connection()), None);
-        assert_eq!(seen.note(peer, id(0), connection()), Some(Seen::Waiting(connection())));
-        assert_eq!(seen.acknowledge(peer, id(0)), Some(connection()));
-        assert_eq!(seen.acknowledge(peer, id(0)), None);
-        assert_eq!(seen.note(peer, id(0), connection()), Some(Seen::Acknowledged));
+        assert_eq!(note(&mut seen, peer(1), 0), None);
+        assert_eq!(note(&mut seen, peer(1), 0), Some(Seen::Waiting(connection())));
+        assert_eq!(seen.acknowledge(peer(1), id(0)), Some(connection()));
+        assert_eq!(seen.acknowledge(peer(1), id(0)), None);
         for number in 1..PER_PEER {
-            assert_eq!(seen.note(peer, id(number), connection()), None);
+            assert_eq!(note(&mut seen, peer(1), number), None);
+            seen.acknowledge(peer(1), id(number));
         }
-        assert_eq!(seen.note(peer, id(0), connection()), Some(Seen::Acknowledged));
-        assert_eq!(seen.note(peer, id(PER_PEER), connection()), None);
-        assert_eq!(seen.note(peer, id(0), connection()), None, "forgotten, and so new again");
-        assert_eq!(seen.total, PER_PEER + 1, "those that wait are kept beyond the bound");
+        assert_eq!(note(&mut seen, peer(1), 0), Some(Seen::Acknowledged));
+        note(&mut seen, peer(1), PER_PEER);
+        seen.acknowledge(peer(1), id(PER_PEER));
+        assert_eq!(note(&mut seen, peer(1), 0), None, "forgotten, and so new again");
+        assert_eq!(note(&mut seen, peer(1), 1), Some(Seen::Acknowledged));
+    }
+
+    #[test]
+    fn messages_that_wait_do_not_keep_acknowledged_ones_from_being_forgotten() {
+        let mut seen = SeenMessages::default();
+        for number in 0..100 {
+            note(&mut seen, peer(1), number);
+        }
+        for number in 100..3 * PER_PEER {
+            note(&mut seen, peer(1), number);
+            seen.acknowledge(peer(1), id(number));
+        }
+        assert_eq!(seen.peers[&peer(1)].known.len(), PER_PEER + 100);
+        assert_eq!(note(&mut seen, peer(1), 0), Some(Seen::Waiting(connection())));
+    }
+
+    #[test]
+    fn many_peers_share_the_memory_equally() {
+        let mut seen = SeenMessages::default();
+        let peers = 64;
+        for number in 0..IN_ALL / 64 + 10 {
+            for from in 0..peers {
+                note(&mut seen, peer(from), number);
+                seen.acknowledge(peer(from), id(number));
+            }
+        }
+        let remembered = |from: u32| seen.peers[&peer(from)].known.len();
+        assert!((0..peers).all(|from| remembered(from) == IN_ALL / 64));
     }
 
     #[test]
     fn forgetting_makes_new() {
-        let peer = Identity::from_bytes([1; 16]);
         let mut seen = SeenMessages::default();
-        seen.note(peer, id(0), connection());
-        seen.forget(peer, id(0));
-        assert_eq!(seen.note(peer, id(0), connection()), None);
-        seen.forget_peer(peer);
-        assert_eq!(seen.total, 0);
+        note(&mut seen, peer(1), 0);
+        seen.forget(peer(1), id(0));
+        assert_eq!(note(&mut seen, peer(1), 0), None);
+        seen.acknowledge(peer(1), id(0));
+        seen.forget(peer(1), id(0));
+        assert_eq!(note(&mut seen, peer(1), 0), Some(Seen::Acknowledged));
+        seen.forget_peer(peer(1));
+        assert_eq!(note(&mut seen, peer(1), 0), None);
     }
 }

@@ -101,14 +101,17 @@ impl Socket {
     fn serve_listener(&self, listener: TcpListener) -> io::Result<SocketAddr> {
         let address = listener.local_addr()?;
         let acceptor = self.handle.listen(&address.to_string()).map_err(io::Error::other)?;
-        tokio::spawn(accept(listener, acceptor));
+        tokio::spawn(accept(acceptor, listener));
         Ok(address)
     }
 
-    /// Stops accepting connections at `address`, as [`bind`](Self::bind) returned it. Connections that are up stay.
-    /// False if none were accepted there.
-    pub fn unbind(&self, address: SocketAddr) -> bool {
-        self.handle.unlisten(&address.to_string())
+    /// Stops accepting connections at `address`, as [`bind`](Self::bind) returned it, and waits until the address is
+    /// free. Connections that are up stay. False if none were accepted there.
+    ///
+    /// # Cancel safety
+    /// Once polled, it is done even if the future is dropped.
+    pub async fn unbind(&self, address: SocketAddr) -> bool {
+        self.handle.unlisten(&address.to_string()).await
     }
 
     /// Keeps a connection to `address`, a host and a port, from now on. Returns at once; the name is resolved and all
@@ -244,7 +247,7 @@ impl Socket {
         self.handle.recv().await
     }
 
-    /// The next message, to be acknowledged when the application has done with it; for [`Acknowledge::Manual`]. Dropped
+    /// The next message, to be acknowledged when the application has done with it; for [`Acknowledge::Manual`](aiomsg_proto::Acknowledge::Manual). Dropped
     /// unacknowledged, it is received again when its sender sends it again. The other ways to receive acknowledge when
     /// they return.
     ///
@@ -347,8 +350,9 @@ fn spawn(driver: Option<LinkDriver<TcpLink>>) {
     }
 }
 
-/// Accepts connections until the socket closes or stops listening here.
-async fn accept(listener: TcpListener, acceptor: Acceptor) {
+/// Accepts connections until the socket closes or stops listening here. The listener is dropped first then, so that its
+/// address is free when the acceptor says that nobody listens.
+async fn accept(acceptor: Acceptor, listener: TcpListener) {
     let mut failing = false;
     loop {
         let accepted = poll_fn(|cx| match ready!(acceptor.poll_gate(cx)) {

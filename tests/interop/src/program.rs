@@ -47,6 +47,10 @@ pub enum Program {
     Agent,
     /// `peer.py` on one of the Python packages.
     Peer(Peer),
+    /// The `demo` example.
+    Demo,
+    /// `demo.py` on one of the Python packages.
+    PeerDemo(Peer),
 }
 
 impl Program {
@@ -55,7 +59,8 @@ impl Program {
     pub fn name(self) -> &'static str {
         match self {
             Self::Agent => "agent",
-            Self::Peer(peer) => peer.name(),
+            Self::Demo => "demo",
+            Self::Peer(peer) | Self::PeerDemo(peer) => peer.name(),
         }
     }
 
@@ -68,8 +73,10 @@ impl Program {
     #[must_use]
     pub fn command(self) -> Command {
         match self {
-            Self::Agent => Command::new(agent_path()),
-            Self::Peer(peer) => peer_command(peer),
+            Self::Agent => Command::new(example_path("agent", "AIOMSG_AGENT")),
+            Self::Demo => Command::new(example_path("demo", "AIOMSG_DEMO")),
+            Self::Peer(peer) => peer_command(peer, "peer.py"),
+            Self::PeerDemo(peer) => peer_command(peer, "demo.py"),
         }
     }
 }
@@ -79,23 +86,23 @@ fn workspace_root() -> PathBuf {
     package.ancestors().nth(2).expect("this package lies two folders below the workspace root").to_path_buf()
 }
 
-fn agent_path() -> PathBuf {
-    if let Some(path) = env::var_os("AIOMSG_AGENT") {
+fn example_path(example: &str, variable: &str) -> PathBuf {
+    if let Some(path) = env::var_os(variable) {
         let path = PathBuf::from(path);
-        assert!(path.is_file(), "AIOMSG_AGENT names {}, which does not exist", path.display());
+        assert!(path.is_file(), "{variable} names {}, which does not exist", path.display());
         return path;
     }
-    let name = format!("agent{}", env::consts::EXE_SUFFIX);
+    let name = format!("{example}{}", env::consts::EXE_SUFFIX);
     let path = workspace_root().join("target/debug/examples").join(name);
     assert!(
         path.is_file(),
-        "{} is missing: build it with 'cargo build -p aiomsg-tokio --example agent'",
+        "{} is missing: build it with 'cargo build -p aiomsg-tokio --example {example}'",
         path.display()
     );
     path
 }
 
-fn peer_command(peer: Peer) -> Command {
+fn peer_command(peer: Peer, script: &str) -> Command {
     let home = workspace_root().join("target/interop").join(peer.name());
     let interpreter = fs::read_to_string(home.join("interpreter")).unwrap_or_else(|error| {
         panic!(
@@ -106,7 +113,7 @@ fn peer_command(peer: Peer) -> Command {
     });
     let mut command = Command::new(interpreter.trim());
     command
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peer.py"))
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(script))
         .env("PYTHONPATH", home.join("site"))
         // Concurrent tests would otherwise race to write the same caches.
         .env("PYTHONDONTWRITEBYTECODE", "1");

@@ -62,15 +62,9 @@ struct Actor {
 }
 
 impl Actor {
-    fn spawn(program: Program, role: Role, port: u16, flags: &Flags) -> Self {
+    fn spawn(program: Program, arguments: &[String]) -> Self {
         let mut command = program.command();
-        command
-            .args(["--role", role.flag(), "--host", "127.0.0.1"])
-            .args(["--port", &port.to_string()])
-            .args(flags.arguments())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
         let transcript = Arc::new(Transcript::default());
         let out = child.stdout.take().expect("stdout is a pipe");
@@ -79,8 +73,8 @@ impl Actor {
             follow(out, &transcript, |lines, line| lines.out.push(line)),
             follow(err, &transcript, |lines, line| lines.err.push(line)),
         ];
-        let words: Vec<_> = flags.arguments().map(abridged).collect();
-        let title = format!("{} --role {} --port {port} {}", program.name(), role.flag(), words.join(" "));
+        let words: Vec<_> = arguments.iter().map(|word| abridged(word)).collect();
+        let title = format!("{} {}", program.name(), words.join(" "));
         Self { title, child, transcript, readers }
     }
 
@@ -157,7 +151,16 @@ impl Stage {
 
     /// Starts a program, without waiting for anything.
     pub fn start(&mut self, program: Program, role: Role, port: u16, flags: &Flags) -> ActorId {
-        self.actors.push(Actor::spawn(program, role, port, flags));
+        let port = port.to_string();
+        let fixed = ["--role", role.flag(), "--host", "127.0.0.1", "--port", &port];
+        let arguments: Vec<&str> = fixed.into_iter().chain(flags.arguments()).collect();
+        self.start_with(program, &arguments)
+    }
+
+    /// Starts a program with these arguments and nothing else.
+    pub fn start_with(&mut self, program: Program, arguments: &[&str]) -> ActorId {
+        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        self.actors.push(Actor::spawn(program, &arguments));
         ActorId(self.actors.len() - 1)
     }
 

@@ -75,8 +75,8 @@ fn run(seed: u64) -> u64 {
     let world = World::new(seed);
     world.style.set(Style { capacity: 100, most: 60, reluctance: 10 });
     let tiny = Limit::new(4, 1 << 20);
-    let (near, far) =
-        world.pair(config().send_buffer(tiny).peer_queue(Limit::new(2, 1 << 20)), config().receive_buffer(tiny));
+    let (near, far) = world
+        .pair(config().send_buffer(tiny).peer_queue(Limit::new(2, 1 << 20)), config().receive_buffer(tiny));
     let tally = Rc::new(Tally::default());
     let mut rng = Rng::with_seed(seed);
     let mut tasks: Vec<Task<()>> = Vec::new();
@@ -120,9 +120,10 @@ fn receivers_that_give_up_lose_nothing_for_those_that_wait() {
                 }
             });
         }
+        let sender = near.clone();
         world.wait("sender", async move {
             for n in 0..SENDERS * PER_SENDER {
-                near.send(message(n, 8)).await.expect("open");
+                sender.send(message(n, 8)).await.expect("open");
                 if rng.u8(..3) == 0 {
                     yield_now().await;
                 }

@@ -47,6 +47,7 @@ fn exchange(seed: u64, style: Style, count: u64) {
     for task in &tasks {
         world.finish(task);
     }
+    world.settle();
     assert_eq!(near.metrics().send_held.messages + far.metrics().send_held.messages, 0);
     assert_eq!(near.metrics().receive_held.messages + far.metrics().receive_held.messages, 0);
     assert_eq!(near.metrics().disconnected, 0);
@@ -78,9 +79,9 @@ fn both_ways_through_one_byte_of_buffer() {
 fn a_received_message_names_its_sender() {
     let world = World::new(5);
     let (near, far) = world.pair(config(), config());
-    let (identity, sender) = (near.identity(), near.clone());
+    let identity = near.identity();
     let received = world.wait("receiver", async move {
-        sender.send("hello".into()).await.expect("open");
+        near.send("hello".into()).await.expect("open");
         far.recv().await.expect("open")
     });
     assert_eq!(received.identity, identity);

@@ -47,8 +47,7 @@ fn a_nearer_deadline_wakes_the_timer() {
     let closing = world.spawn("close", async move { handle.close(Duration::from_secs(9)).await });
     world.settle();
     assert_eq!(world.time.next(), Some(world.now() + Duration::from_secs(9)));
-    let handle = near.clone();
-    world.spawn("close", async move { handle.close(Duration::from_secs(2)).await });
+    world.spawn("close", async move { near.close(Duration::from_secs(2)).await });
     world.settle();
     assert_eq!(world.time.next(), Some(world.now() + Duration::from_secs(2)));
     world.finish(&closing);

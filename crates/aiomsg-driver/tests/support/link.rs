@@ -75,9 +75,10 @@ impl Pipe {
         self.change(|state| state.bytes.extend(bytes));
     }
 
-    /// Takes out all that has been written.
-    pub(crate) fn drain(&self) -> Vec<u8> {
-        self.change(|state| state.bytes.drain(..).collect())
+    /// Frees what it does not need, for who counts memory.
+    #[allow(dead_code, reason = "one of the programs that share this needs it")]
+    pub(crate) fn shrink(&self) {
+        self.change(|state| state.bytes.shrink_to_fit());
     }
 
     /// Ends the stream.
@@ -93,15 +94,6 @@ impl Pipe {
     /// Sets how many bytes it holds; zero blocks the writer.
     pub(crate) fn set_capacity(&self, capacity: usize) {
         self.change(|state| state.capacity = capacity);
-    }
-
-    pub(crate) fn is_ended(&self) -> bool {
-        self.0.borrow().ended
-    }
-
-    /// The end that reads has gone.
-    pub(crate) fn is_unread(&self) -> bool {
-        self.0.borrow().unread
     }
 
     pub(crate) fn len(&self) -> usize {

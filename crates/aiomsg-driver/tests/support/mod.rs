@@ -11,7 +11,7 @@ mod time;
 mod world;
 
 pub(crate) use self::executor::Task;
-pub(crate) use self::link::{Pipe, Style};
+pub(crate) use self::link::{Pipe, Style, connection};
 pub(crate) use self::poll::{drop_after, yield_now};
-pub(crate) use self::time::{TestTimer, Timing};
+pub(crate) use self::time::Timing;
 pub(crate) use self::world::{World, config, message, number};

@@ -2,12 +2,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
-use aiomsg_driver::{Acceptor, Clock, Dialer, Handle};
+use aiomsg_driver::{Acceptor, Clock, Dialer, Gate, Handle};
 use aiomsg_proto::{Config, Identity, Instant, Socket};
 use bytes::Bytes;
 use fastrand::Rng;
@@ -77,7 +78,8 @@ impl World {
         self.sockets.set(self.sockets.get() + 1);
         let number = self.sockets.get();
         let identity = Identity::from_bytes([number; 16]);
-        let core = Socket::new(config, identity, u64::from(number), self.now()).expect("a valid configuration");
+        let core =
+            Socket::new(config, identity, u64::from(number), self.now()).expect("a valid configuration");
         Handle::new(core, self.time.clock.clone())
     }
 
@@ -85,10 +87,19 @@ impl World {
         self.time.timer(timing)
     }
 
-    /// Has a socket accept connections under a name.
-    pub(crate) fn listen(&self, handle: &Handle, name: &str) {
-        let acceptor = handle.listen(name).expect("open");
-        self.listeners.borrow_mut().insert(name.to_owned(), Rc::new(acceptor));
+    /// Has a socket accept connections under a name, until it closes.
+    pub(crate) fn listen(self: &Rc<Self>, handle: &Handle, name: &str) {
+        let acceptor = Rc::new(handle.listen(name).expect("open"));
+        self.listeners.borrow_mut().insert(name.to_owned(), acceptor.clone());
+        let (world, name) = (self.clone(), name.to_owned());
+        self.executor.spawn("accept", async move {
+            poll_fn(|cx| match acceptor.poll_gate(cx) {
+                Poll::Ready(Gate::Shut) => Poll::Ready(()),
+                _ => Poll::Pending,
+            })
+            .await;
+            world.stop_listening(&name);
+        });
     }
 
     /// Nobody can connect under this name any more.
@@ -207,7 +218,11 @@ impl World {
     }
 
     /// Runs a future to its end.
-    pub(crate) fn wait<T: 'static>(&self, name: &'static str, future: impl Future<Output = T> + 'static) -> T {
+    pub(crate) fn wait<T: 'static>(
+        &self,
+        name: &'static str,
+        future: impl Future<Output = T> + 'static,
+    ) -> T {
         let task = self.spawn(name, future);
         self.finish(&task)
     }

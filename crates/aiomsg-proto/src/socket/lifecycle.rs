@@ -265,6 +265,7 @@ impl Socket {
             }
         }
         self.arm_departure();
+        self.check_closing();
     }
 
     /// The connection of a dial ended, or did not come to be.
@@ -301,6 +302,7 @@ impl Socket {
             Closing::Finishing { .. } | Closing::Done(_) => return,
         };
         self.announce_room();
+        self.resume_all();
         self.timers.arm(TimerKey::Close, &mut self.close_timer, until);
         self.check_closing();
     }
@@ -356,6 +358,9 @@ impl Socket {
         self.deliveries.end_all();
         drop(self.peers.take_all_held());
         self.timers.disarm(TimerKey::Close, &mut self.close_timer);
+        self.timers.disarm(TimerKey::Departure, &mut self.departure);
+        self.timers.disarm(TimerKey::Eviction, &mut self.eviction);
+        self.timers.disarm(TimerKey::LateAcknowledgement, &mut self.late_acknowledgement);
         self.closing = Closing::Done(CloseReport { handed_over, dropped });
         self.ready.push_back(Ready::Closed);
     }

@@ -226,17 +226,30 @@ impl Socket {
         {
             let Some(link) = self.links.get_mut(id.0) else { continue };
             if self.receiver.may_resume(link) {
-                link.paused = false;
-                link.connection.set_paused(self.now, false);
-                let paused = self.now.saturating_duration_since(link.paused_since);
-                self.resume_resends(id, paused);
-                self.mark_ready(id);
-                self.rearm(id);
+                self.unpause(id);
             } else {
                 self.receiver.paused.push_back(id);
                 passed_over += 1;
             }
         }
+    }
+
+    /// Lets all connections be read again, since what comes is dropped from now on: acknowledgements must be seen, and
+    /// a connection that is closed with bytes unread takes with it what was handed over.
+    pub(super) fn resume_all(&mut self) {
+        for id in core::mem::take(&mut self.receiver.paused) {
+            self.unpause(id);
+        }
+    }
+
+    fn unpause(&mut self, id: ConnectionId) {
+        let Some(link) = self.links.get_mut(id.0) else { return };
+        link.paused = false;
+        link.connection.set_paused(self.now, false);
+        let paused = self.now.saturating_duration_since(link.paused_since);
+        self.resume_resends(id, paused);
+        self.mark_ready(id);
+        self.rearm(id);
     }
 
     /// Settles what was taken out of `inbox`, which may let connections be read again, and fills it if it is empty.

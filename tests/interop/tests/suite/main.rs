@@ -2,6 +2,7 @@
 //! against all of them at once.
 
 mod all_peers;
+mod demos;
 mod scenarios;
 
 macro_rules! tests_of_link {
@@ -60,6 +61,46 @@ macro_rules! tests_of_peers {
 }
 
 tests_of_peers! {
+    v1_2026_7_1: Peer::V1_2026_7_1;
+    classic_2019_12_3: Peer::Classic2019_12_3;
+    classic_text_2019_4_5: Peer::ClassicText2019_4_5;
+}
+
+macro_rules! demos_of_peers {
+    ($($module:ident: $peer:expr;)*) => {
+        mod demo {
+            $(
+                mod $module {
+                    use aiomsg_interop::{Peer, Role};
+
+                    use crate::demos::{self, Demo};
+
+                    #[test]
+                    fn rust_server_binds() {
+                        demos::rust_to_python(Demo { peer: $peer, server_role: Role::Bind });
+                    }
+
+                    #[test]
+                    fn rust_server_connects() {
+                        demos::rust_to_python(Demo { peer: $peer, server_role: Role::Connect });
+                    }
+
+                    #[test]
+                    fn python_server_binds() {
+                        demos::python_to_rust(Demo { peer: $peer, server_role: Role::Bind });
+                    }
+
+                    #[test]
+                    fn python_server_connects() {
+                        demos::python_to_rust(Demo { peer: $peer, server_role: Role::Connect });
+                    }
+                }
+            )*
+        }
+    };
+}
+
+demos_of_peers! {
     v1_2026_7_1: Peer::V1_2026_7_1;
     classic_2019_12_3: Peer::Classic2019_12_3;
     classic_text_2019_4_5: Peer::ClassicText2019_4_5;

@@ -1,0 +1,12 @@
+//! At-least-once, in virtual time: who keeps a message for how long, and who acknowledges it when.
+
+mod closing;
+mod copies;
+mod discarding;
+mod peers_lost;
+mod random;
+mod receipts;
+mod resending;
+mod support;
+mod taking;
+mod windows;

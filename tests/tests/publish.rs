@@ -1,0 +1,460 @@
+//! Every message to every peer, and what happens to those that do not keep up.
+
+use core::time::Duration;
+
+use aiomsg_proto::{
+    CloseReason, Config, Event, Identity, Limit, Metrics, Ready, SendError, SendMode, SlowPeer, Usage,
+};
+use aiomsg_tests::{Network, NodeId, RawId, Scene, departures, numbered, wire};
+use bytes::Bytes;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MOMENT: Duration = Duration::from_millis(50);
+
+/// The length of a v1 HELLO with its prefix.
+const HELLO: usize = 22;
+
+fn publishing() -> Config {
+    Config::default().send_mode(SendMode::Publish)
+}
+
+/// A publisher at whose subscribers ten messages may wait.
+fn short_queues(slow_peer: SlowPeer) -> Config {
+    publishing().slow_peer(slow_peer).peer_queue(Limit::new(10, 1 << 20))
+}
+
+fn server(config: Config) -> (Network, NodeId) {
+    let mut net = Network::new(6);
+    let server = net.socket(config);
+    net.listen(server, Scene::ADDRESS);
+    (net, server)
+}
+
+fn id(number: u8) -> Identity {
+    Identity::from_bytes([number; 16])
+}
+
+/// A raw subscriber to which no more than `capacity` bytes can be written as long as it does not read.
+fn subscriber_of(net: &mut Network, number: u8, capacity: usize, reading: bool) -> RawId {
+    net.set_capacity(capacity);
+    let raw = net.dial_raw(Scene::ADDRESS);
+    net.set_reading(raw, reading);
+    net.set_capacity(1 << 20);
+    net.write(raw, wire::hello(id(number)));
+    net.run_for(MOMENT);
+    raw
+}
+
+fn subscriber(net: &mut Network, number: u8) -> RawId {
+    subscriber_of(net, number, 1 << 20, true)
+}
+
+/// One that reads nothing, and to which nothing but the greeting can be written.
+fn stalled(net: &mut Network, number: u8) -> RawId {
+    subscriber_of(net, number, HELLO, false)
+}
+
+fn lose(net: &mut Network, raw: RawId) {
+    let wire = net.wire_of_raw(raw);
+    net.cut(wire);
+    net.run_for(MOMENT);
+}
+
+fn got(net: &Network, raw: RawId) -> Vec<Vec<u8>> {
+    wire::v1_payloads(net.bytes(raw))
+}
+
+/// Publishes, one a moment, so that whoever reads gets each before the next.
+fn publish_slowly(net: &mut Network, server: NodeId, messages: &[Bytes]) {
+    for message in messages {
+        net.send(server, message.clone()).expect("nobody holds it up");
+        net.run_for(Duration::from_millis(5));
+    }
+}
+
+fn slow_events(net: &Network, server: NodeId) -> Vec<Event> {
+    let is_slow = |event: &Event| matches!(event, Event::SlowPeer { .. } | Event::SlowPeerRecovered { .. });
+    net.events(server).iter().map(|(_, event)| event.clone()).filter(is_slow).collect()
+}
+
+/// What subscribers missed, after a check that each of `subscribers` copies of each message is accounted for.
+fn missed(metrics: &Metrics, subscribers: usize) -> Usage {
+    assert_eq!(metrics.send_held, Usage::default(), "look when all is written");
+    let copies = Usage {
+        messages: metrics.accepted.messages * subscribers,
+        bytes: metrics.accepted.bytes * subscribers,
+    };
+    let missed = metrics.dropped_slow_peer;
+    let left = metrics.dropped_peer_left;
+    assert_eq!(
+        copies.messages,
+        metrics.handed_over.messages + missed.messages + left.messages,
+        "{metrics:?}"
+    );
+    assert_eq!(copies.bytes, metrics.handed_over.bytes + missed.bytes + left.bytes, "{metrics:?}");
+    missed
+}
+
+#[test]
+fn everybody_gets_every_message_in_order() {
+    let (mut net, server) = server(publishing());
+    let subscribers: Vec<RawId> = (1..=15).map(|number| subscriber(&mut net, number)).collect();
+    let messages = numbered(500);
+    for message in &messages {
+        net.send(server, message.clone()).expect("there is room");
+    }
+    net.run_for(MOMENT);
+    for raw in subscribers {
+        assert_eq!(got(&net, raw), messages);
+    }
+    assert_eq!(missed(&net.node(server).metrics(), 15), Usage::default());
+}
+
+#[test]
+fn a_published_message_is_held_once_however_many_wait_for_it() {
+    let (mut net, server) = server(publishing());
+    for number in 1..=15 {
+        stalled(&mut net, number);
+    }
+    let message = Bytes::from(vec![7; 100_000]);
+    for _ in 0..10 {
+        net.send(server, message.clone()).expect("there is room");
+    }
+    assert_eq!(net.node(server).metrics().send_held, Usage { messages: 10, bytes: 1_000_000 });
+}
+
+#[test]
+fn a_subscriber_gets_what_is_published_after_it_came() {
+    let (mut net, server) = server(publishing());
+    let first = subscriber(&mut net, 1);
+    let messages = numbered(20);
+    publish_slowly(&mut net, server, &messages[..10]);
+    let second = subscriber(&mut net, 2);
+    publish_slowly(&mut net, server, &messages[10..]);
+    assert_eq!(got(&net, first), messages);
+    assert_eq!(got(&net, second), messages[10..]);
+}
+
+#[test]
+fn with_nobody_there_the_first_subscriber_gets_what_waited() {
+    let (mut net, server) = server(publishing());
+    let messages = numbered(20_000);
+    for message in &messages {
+        net.send(server, message.clone()).expect("there is room");
+    }
+    net.run_for(SECOND);
+    let first = subscriber(&mut net, 1);
+    let second = subscriber(&mut net, 2);
+    assert_eq!(got(&net, first), messages);
+    assert!(got(&net, second).is_empty());
+    assert_eq!(slow_events(&net, server), [], "what waited is not too much for it");
+    assert_eq!(missed(&net.node(server).metrics(), 1), Usage::default());
+}
+
+#[test]
+fn what_was_handed_whole_to_nobody_returns() {
+    let (mut net, server) = server(publishing());
+    let messages = numbered(10);
+    // Room for the greeting, two messages, and half of the third.
+    let lost = subscriber_of(&mut net, 1, HELLO + 14 + 14 + 7, false);
+    for message in &messages {
+        net.send(server, message.clone()).expect("there is room");
+    }
+    lose(&mut net, lost);
+    assert_eq!(net.node(server).metrics().send_held.messages, 8);
+    let next = subscriber(&mut net, 2);
+    assert_eq!(got(&net, next), messages[2..]);
+    assert_eq!(missed(&net.node(server).metrics(), 1), Usage::default());
+}
+
+#[test]
+fn what_was_handed_to_somebody_does_not_return() {
+    let (mut net, server) = server(publishing());
+    let lost = stalled(&mut net, 1);
+    let other = subscriber(&mut net, 2);
+    let messages = numbered(10);
+    publish_slowly(&mut net, server, &messages);
+    lose(&mut net, lost);
+    let metrics = net.node(server).metrics();
+    assert_eq!(metrics.dropped_peer_left.messages, 10, "the copies of who left are counted");
+    let next = subscriber(&mut net, 3);
+    assert_eq!(got(&net, other), messages);
+    assert!(got(&net, next).is_empty());
+    missed(&net.node(server).metrics(), 2);
+}
+
+#[test]
+fn what_two_lost_subscribers_both_had_returns_once() {
+    let (mut net, server) = server(publishing());
+    let lost = [stalled(&mut net, 1), stalled(&mut net, 2)];
+    let messages = numbered(10);
+    for message in &messages {
+        net.send(server, message.clone()).expect("there is room");
+    }
+    for raw in lost {
+        lose(&mut net, raw);
+    }
+    let next = subscriber(&mut net, 3);
+    assert_eq!(got(&net, next), messages);
+}
+
+#[test]
+fn messages_to_one_identity_keep_their_place_among_published_ones() {
+    for seed in 0..20 {
+        let (mut net, server) = server(publishing());
+        let raw = stalled(&mut net, 1);
+        let other = subscriber(&mut net, 2);
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut published = Vec::new();
+        let messages = numbered(200);
+        for message in &messages {
+            if rng.bool() {
+                net.send_to(server, id(1), message.clone()).expect("there is room");
+            } else {
+                net.send(server, message.clone()).expect("there is room");
+                published.push(message.clone());
+            }
+            net.set_reading(raw, rng.u8(..) < 100);
+            net.run_for(Duration::from_micros(rng.u64(0..2_000)));
+        }
+        net.set_reading(raw, true);
+        net.run_for(SECOND);
+        assert_eq!(got(&net, raw), messages, "seed {seed}");
+        assert_eq!(got(&net, other), published, "seed {seed}");
+    }
+}
+
+#[test]
+fn drop_newest_keeps_what_waits_and_counts_what_is_missed() {
+    let (mut net, server) = server(short_queues(SlowPeer::DropNewest));
+    let slow = stalled(&mut net, 1);
+    let fast = subscriber(&mut net, 2);
+    let messages = numbered(100);
+    publish_slowly(&mut net, server, &messages);
+    assert_eq!(got(&net, fast), messages, "nobody else notices");
+    net.set_reading(slow, true);
+    net.run_for(SECOND);
+    assert_eq!(got(&net, slow), messages[..11], "one being written, ten in the queue");
+    let missed = missed(&net.node(server).metrics(), 2);
+    assert_eq!(missed.messages, 100 - 11, "drops counted and observed differ");
+    let events = slow_events(&net, server);
+    assert!(matches!(events[0], Event::SlowPeer { identity, .. } if identity == id(1)));
+    assert!(matches!(events[1], Event::SlowPeerRecovered { dropped, .. } if dropped == missed));
+    assert_eq!(events.len(), 2, "one episode");
+    publish_slowly(&mut net, server, &messages[..1]);
+    assert_eq!(got(&net, slow).len(), 12, "it follows again");
+}
+
+#[test]
+fn what_a_slow_peer_misses_is_counted_before_it_recovers() {
+    let (mut net, server) = server(short_queues(SlowPeer::DropNewest));
+    stalled(&mut net, 1);
+    publish_slowly(&mut net, server, &numbered(50));
+    assert_eq!(net.node(server).metrics().dropped_slow_peer.messages, 50 - 11);
+}
+
+#[test]
+fn what_a_slow_peer_missed_stays_counted_when_it_leaves() {
+    let (mut net, server) = server(short_queues(SlowPeer::DropNewest));
+    let slow = stalled(&mut net, 1);
+    let fast = subscriber(&mut net, 2);
+    publish_slowly(&mut net, server, &numbered(50));
+    lose(&mut net, slow);
+    let metrics = net.node(server).metrics();
+    assert_eq!(missed(&metrics, 2).messages, 50 - 11);
+    assert_eq!(metrics.dropped_peer_left.messages, 11);
+    assert_eq!(got(&net, fast).len(), 50);
+}
+
+#[test]
+fn when_everybody_is_slow_what_all_miss_is_counted_for_each() {
+    let (mut net, server) = server(short_queues(SlowPeer::DropNewest));
+    let slow = [stalled(&mut net, 1), stalled(&mut net, 2)];
+    publish_slowly(&mut net, server, &numbered(50));
+    for raw in slow {
+        net.set_reading(raw, true);
+    }
+    net.run_for(SECOND);
+    assert_eq!(missed(&net.node(server).metrics(), 2).messages, 2 * (50 - 11));
+}
+
+#[test]
+fn drop_oldest_keeps_the_newest_and_never_touches_what_is_being_written() {
+    let (mut net, server) = server(short_queues(SlowPeer::DropOldest));
+    let slow = stalled(&mut net, 1);
+    let fast = subscriber(&mut net, 2);
+    let messages = numbered(100);
+    publish_slowly(&mut net, server, &messages);
+    assert_eq!(got(&net, fast), messages);
+    net.set_reading(slow, true);
+    net.run_for(SECOND);
+    let expected: Vec<Bytes> = messages[..1].iter().chain(&messages[90..]).cloned().collect();
+    assert_eq!(got(&net, slow), expected);
+    assert_eq!(missed(&net.node(server).metrics(), 2).messages, 100 - 11);
+    assert_eq!(slow_events(&net, server).len(), 2, "one episode");
+}
+
+#[test]
+fn drop_oldest_with_a_single_subscriber_drops_for_good() {
+    let (mut net, server) = server(short_queues(SlowPeer::DropOldest));
+    let slow = stalled(&mut net, 1);
+    publish_slowly(&mut net, server, &numbered(100));
+    assert_eq!(net.node(server).metrics().send_held.messages, 11);
+    net.set_reading(slow, true);
+    net.run_for(SECOND);
+    assert_eq!(missed(&net.node(server).metrics(), 1).messages, 100 - 11);
+}
+
+#[test]
+fn disconnect_ends_the_slow_one_alone() {
+    let (mut net, server) = server(short_queues(SlowPeer::Disconnect));
+    let slow = stalled(&mut net, 1);
+    let fast = subscriber(&mut net, 2);
+    let messages = numbered(100);
+    publish_slowly(&mut net, server, &messages);
+    assert_eq!(got(&net, fast), messages);
+    assert_eq!(departures(&net, server), [CloseReason::SlowPeer]);
+    assert!(got(&net, slow).is_empty());
+    assert_eq!(net.node(server).peer_count(), 1);
+    assert_eq!(net.node(server).metrics().dropped_peer_left.messages, 11);
+}
+
+#[test]
+fn disconnect_of_the_only_subscriber_loses_nothing() {
+    let (mut net, server) = server(short_queues(SlowPeer::Disconnect));
+    stalled(&mut net, 1);
+    let messages = numbered(100);
+    publish_slowly(&mut net, server, &messages);
+    assert_eq!(departures(&net, server), [CloseReason::SlowPeer]);
+    assert_eq!(net.node(server).metrics().send_held.messages, 100);
+    let next = subscriber(&mut net, 2);
+    assert_eq!(got(&net, next), messages);
+}
+
+#[test]
+fn disconnect_of_all_subscribers_at_once_loses_nothing() {
+    let (mut net, server) = server(short_queues(SlowPeer::Disconnect));
+    for number in 1..=3 {
+        stalled(&mut net, number);
+    }
+    let messages = numbered(50);
+    publish_slowly(&mut net, server, &messages);
+    assert_eq!(departures(&net, server), [CloseReason::SlowPeer; 3]);
+    let next = subscriber(&mut net, 9);
+    assert_eq!(got(&net, next), messages);
+}
+
+#[test]
+fn block_holds_up_the_sender_until_the_slow_one_reads() {
+    let (mut net, server) = server(short_queues(SlowPeer::Block(SECOND * 3)));
+    let slow = stalled(&mut net, 1);
+    let fast = subscriber(&mut net, 2);
+    let messages = numbered(100);
+    let accepted = messages.iter().take_while(|message| net.send(server, (*message).clone()).is_ok()).count();
+    assert_eq!(accepted, 11);
+    net.run_for(SECOND * 2);
+    assert_eq!(got(&net, fast), messages[..11]);
+    assert!(matches!(net.send(server, "x"), Err(SendError::Full(_))));
+    let room =
+        |net: &Network| net.announced(server).iter().filter(|(_, ready)| *ready == Ready::Room).count();
+    assert_eq!(room(&net), 0);
+    net.set_reading(slow, true);
+    net.run_for(MOMENT);
+    assert_eq!(room(&net), 1);
+    publish_slowly(&mut net, server, &messages[11..]);
+    assert_eq!(got(&net, slow), messages);
+    assert_eq!(got(&net, fast), messages);
+    assert_eq!(departures(&net, server), []);
+    assert_eq!(missed(&net.node(server).metrics(), 2), Usage::default());
+}
+
+#[test]
+fn block_disconnects_who_does_not_read_in_time() {
+    let (mut net, server) = server(short_queues(SlowPeer::Block(SECOND * 3)));
+    stalled(&mut net, 1);
+    let fast = subscriber(&mut net, 2);
+    let messages = numbered(100);
+    let accepted = messages.iter().take_while(|message| net.send(server, (*message).clone()).is_ok()).count();
+    net.run_for(SECOND * 3 - MOMENT);
+    assert_eq!(departures(&net, server), []);
+    net.run_for(MOMENT * 2);
+    assert_eq!(departures(&net, server), [CloseReason::SlowPeer]);
+    assert!(net.announced(server).iter().any(|(_, ready)| *ready == Ready::Room));
+    publish_slowly(&mut net, server, &messages[accepted..]);
+    assert_eq!(got(&net, fast), messages);
+}
+
+#[test]
+fn block_has_patience_with_who_reads_slowly() {
+    let (mut net, server) = server(short_queues(SlowPeer::Block(SECOND * 2)).heartbeat_timeout(SECOND * 100));
+    net.set_latency(Duration::from_millis(300), Duration::from_millis(300));
+    let slow = subscriber_of(&mut net, 1, HELLO + 100, true);
+    net.run_for(SECOND);
+    let messages = numbered(100);
+    for message in &messages {
+        while net.send(server, message.clone()).is_err() {
+            net.run_for(MOMENT);
+        }
+    }
+    net.run_for(SECOND * 20);
+    assert_eq!(departures(&net, server), []);
+    assert_eq!(got(&net, slow), messages);
+}
+
+#[test]
+fn a_queue_full_of_bytes_is_full() {
+    let config = publishing().peer_queue(Limit::new(1_000, 1_000));
+    let (mut net, server) = server(config);
+    let slow = stalled(&mut net, 1);
+    let messages: Vec<Bytes> = (0..50_u8).map(|number| Bytes::from(vec![number; 300])).collect();
+    publish_slowly(&mut net, server, &messages);
+    net.set_reading(slow, true);
+    net.run_for(SECOND);
+    assert_eq!(got(&net, slow), messages[..4], "one being written, three in the queue");
+    assert_eq!(missed(&net.node(server).metrics(), 1).bytes, 46 * 300);
+}
+
+#[test]
+fn a_message_larger_than_the_queue_goes_to_who_has_nothing_waiting() {
+    for policy in [SlowPeer::DropNewest, SlowPeer::DropOldest, SlowPeer::Disconnect] {
+        let config = publishing().slow_peer(policy).peer_queue(Limit::new(1_000, 1_000));
+        let (mut net, server) = server(config);
+        let raw = subscriber(&mut net, 1);
+        publish_slowly(&mut net, server, &[Bytes::from(vec![1; 5_000]), Bytes::from(vec![2; 5_000])]);
+        assert_eq!(got(&net, raw).len(), 2, "{policy:?}");
+    }
+}
+
+#[test]
+fn subscribers_of_any_speed_get_their_own_in_order() {
+    for (seed, policy) in (0..30).zip([SlowPeer::DropNewest, SlowPeer::DropOldest].into_iter().cycle()) {
+        let (mut net, server) = server(short_queues(policy));
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let subscribers: Vec<RawId> =
+            (1..=5).map(|number| subscriber_of(&mut net, number, HELLO + 60, true)).collect();
+        let messages: Vec<Bytes> = (0..500_u32).map(|number| number.to_be_bytes().to_vec().into()).collect();
+        for message in &messages {
+            net.send(server, message.clone()).expect("nobody holds it up");
+            net.set_reading(*rng.choice(&subscribers).expect("some"), rng.u8(..) < 150);
+            net.run_for(Duration::from_micros(rng.u64(0..3_000)));
+        }
+        for raw in &subscribers {
+            net.set_reading(*raw, true);
+        }
+        net.run_for(SECOND);
+        let received: Vec<Vec<Vec<u8>>> = subscribers.iter().map(|raw| got(&net, *raw)).collect();
+        for of_one in &received {
+            assert!(of_one.is_sorted_by(|a, b| a < b), "seed {seed}");
+        }
+        let dropped = 5 * 500 - received.iter().map(Vec::len).sum::<usize>();
+        assert_eq!(missed(&net.node(server).metrics(), 5).messages, dropped, "seed {seed}");
+        let told: usize = slow_events(&net, server)
+            .iter()
+            .map(|event| match event {
+                Event::SlowPeerRecovered { dropped, .. } => dropped.messages,
+                _ => 0,
+            })
+            .sum();
+        assert_eq!(told, dropped, "seed {seed}: told and counted differ");
+    }
+}
