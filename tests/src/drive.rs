@@ -1,6 +1,6 @@
 //! Driving sockets by the contract of the core, and moving bytes.
 
-use aiomsg_proto::{Batch, CloseReason, ConnectionId, LinkState, Origin, Ready};
+use aiomsg_proto::{Batch, CloseReason, ConnectionId, Instant, LinkState, Origin, Ready};
 use bytes::{Buf, BytesMut};
 
 use crate::connection::{End, Side, WireId};
@@ -18,6 +18,11 @@ impl Network {
     pub(crate) fn serve(&mut self, id: NodeId) {
         if self.nodes[id.0].frozen {
             return;
+        }
+        if self.pestering {
+            for now in [self.now, Instant::EPOCH, self.now] {
+                self.nodes[id.0].socket.handle_timeout(now);
+            }
         }
         while let Some(ready) = self.nodes[id.0].socket.poll_ready() {
             let now = self.now;
@@ -96,10 +101,15 @@ impl Network {
     pub(crate) fn wake_end(&mut self, wire: WireId, side: Side) {
         match self.wires[wire.0].end(side) {
             End::Socket(node, connection) => {
-                if !self.nodes[node.0].frozen {
-                    self.service(node, connection);
-                    self.dirty.push_back(node);
+                if self.nodes[node.0].frozen {
+                    return;
                 }
+                if let Some(later) = self.puts_off() {
+                    self.plan(later, Happening::Window(wire, side == Side::Listener));
+                    return;
+                }
+                self.service(node, connection);
+                self.dirty.push_back(node);
             }
             End::Raw(raw) => self.serve_raw(raw),
             End::Open | End::Closed => {}

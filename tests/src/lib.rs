@@ -13,6 +13,7 @@ mod check;
 mod connection;
 mod drive;
 mod faults;
+mod habits;
 mod network;
 mod node;
 mod pipe;
@@ -26,3 +27,9 @@ pub use self::network::{Chunking, Network};
 pub use self::node::{NodeId, Taking};
 pub use self::raw::{Ended, RawId};
 pub use self::scene::Scene;
+
+/// The snippets of the documents, compiled, and run where they end.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+#[allow(missing_docs)]
+pub struct Documents;

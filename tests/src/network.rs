@@ -37,6 +37,8 @@ pub(crate) enum Happening {
     Answer(WireId),
     /// The dialler learns that nobody listens.
     NoAnswer(usize, DialId),
+    /// A driver gets to what it has left lying.
+    Wake(usize),
 }
 
 /// Who accepts connections at an address.
@@ -69,6 +71,12 @@ pub struct Network {
     pub(crate) capacity: usize,
     pub(crate) chunking: Chunking,
     pub(crate) recorded: bool,
+    /// Drivers call `handle_timeout` at every occasion, with old times, too.
+    pub(crate) pestering: bool,
+    /// How much later than its deadline a timer may fire.
+    pub(crate) lateness: Duration,
+    /// How long a driver may leave lying what it could do.
+    pub(crate) laziness: Duration,
     /// What is going to happen, in order; at the same time, as it was planned.
     queue: BTreeMap<(Instant, u64), Happening>,
     planned: u64,
@@ -96,6 +104,9 @@ impl Network {
             capacity: 256 * 1024,
             chunking: Chunking::Random,
             recorded: false,
+            pestering: false,
+            lateness: Duration::ZERO,
+            laziness: Duration::ZERO,
             queue: BTreeMap::new(),
             planned: 0,
             deadlines: BTreeSet::new(),
@@ -108,27 +119,6 @@ impl Network {
             dialling: BTreeMap::new(),
             dirty: VecDeque::new(),
         }
-    }
-
-    /// Sets how long bytes travel from now on, at least and at most.
-    pub fn set_latency(&mut self, least: Duration, most: Duration) {
-        self.latency = least;
-        self.jitter = most.saturating_sub(least);
-    }
-
-    /// Sets how many bytes each direction of a new connection holds, unread ones included.
-    pub const fn set_capacity(&mut self, bytes: usize) {
-        self.capacity = bytes;
-    }
-
-    /// Sets how bytes are cut from now on.
-    pub const fn set_chunking(&mut self, chunking: Chunking) {
-        self.chunking = chunking;
-    }
-
-    /// Keeps every byte written on connections made from now on, for [`written`](Self::written).
-    pub const fn record_bytes(&mut self) {
-        self.recorded = true;
     }
 
     /// A socket with this configuration; its identity is its number, 16 times.
@@ -348,6 +338,7 @@ impl Network {
             Happening::Reset(wire, listener) => self.handle_reset(wire, side(listener)),
             Happening::Request(wire, request) => self.handle_request(wire, request),
             Happening::Answer(wire) => self.handle_answer(wire),
+            Happening::Wake(node) => self.serve(NodeId(node)),
             Happening::NoAnswer(node, dial) => {
                 let now = self.now;
                 self.nodes[node].socket.handle_dial_failed(now, dial, "nobody listens");
@@ -399,13 +390,6 @@ impl Network {
         WireId(self.wires.len() - 1)
     }
 
-    /// When what is sent now arrives.
-    pub(crate) fn arrival(&mut self) -> Instant {
-        let jitter = u64::try_from(self.jitter.as_nanos()).unwrap_or(u64::MAX);
-        let extra = if jitter == 0 { 0 } else { self.rng.u64(0..=jitter) };
-        self.now + self.latency + Duration::from_nanos(extra)
-    }
-
     pub(crate) fn plan(&mut self, at: Instant, happening: Happening) {
         self.planned += 1;
         self.queue.insert((at, self.planned), happening);
@@ -427,17 +411,24 @@ impl Network {
         while let Some(node) = self.dirty.pop_front() {
             work += 1;
             assert!(work < RESTLESS, "something never comes to rest at {:?}", self.now);
-            self.serve(node);
+            if let Some(later) = self.puts_off() {
+                self.plan(later, Happening::Wake(node.0));
+            } else {
+                self.serve(node);
+            }
             self.note_deadline(node);
         }
     }
 
     fn note_deadline(&mut self, id: NodeId) {
         let node = &mut self.nodes[id.0];
-        let deadline = node.socket.poll_timeout().filter(|_| !node.frozen);
-        if deadline == node.deadline {
+        let asked_for = node.socket.poll_timeout().filter(|_| !node.frozen);
+        if asked_for == node.asked_for && asked_for.is_some() == node.deadline.is_some() {
             return;
         }
+        node.asked_for = asked_for;
+        let deadline = asked_for.map(|at| self.late(at));
+        let node = &mut self.nodes[id.0];
         if let Some(before) = node.deadline.take() {
             self.deadlines.remove(&(before, id));
         }

@@ -43,7 +43,9 @@ pub(crate) struct Node {
     pub(crate) taking: Taking,
     /// Its process does not run.
     pub(crate) frozen: bool,
-    /// The deadline that the network knows of.
+    /// The deadline that the socket told.
+    pub(crate) asked_for: Option<Instant>,
+    /// When the network calls it, at that time or later.
     pub(crate) deadline: Option<Instant>,
     pub(crate) record: Record,
 }
@@ -57,6 +59,7 @@ impl Node {
             inbox: Inbox::default(),
             taking: Taking::All,
             frozen: false,
+            asked_for: None,
             deadline: None,
             record: Record::default(),
         }

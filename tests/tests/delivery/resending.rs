@@ -139,22 +139,22 @@ fn a_message_that_was_not_handed_over_is_not_sent_again() {
 #[test]
 fn a_message_acknowledged_while_its_copy_waits_is_not_written_again() {
     let (mut net, server) = server(at_least_once());
-    let raw = stalled_peer(&mut net, 1, HELLO + 2 * 24);
-    net.send(server, "one").expect("there is room");
-    net.send(server, "two").expect("there is room");
-    net.run_for(MOMENT);
-    // A third is being written, so that copies wait behind it.
-    net.send(server, "three").expect("there is room");
-    net.run_for(SECOND * 6);
-    let request = |number: u8| {
-        let bytes = net.bytes(raw).to_vec();
-        assert!(bytes.is_empty(), "{number}: it does not read");
-    };
-    request(1);
+    let raw = stalled_peer(&mut net, 1, 100);
     net.set_reading(raw, true);
-    net.run_for(Duration::from_millis(1));
-    acknowledge_from(&mut net, raw, 0);
-    net.run_for(SECOND * 100);
+    net.send(server, "job").expect("there is room");
+    net.run_for(MOMENT);
+    let request = requests(&net, raw)[0].0;
+    net.set_reading(raw, false);
+    // The copy has to wait behind this one.
+    net.send(server, vec![7; 1_000]).expect("there is room");
+    net.run_for(SECOND * 6);
+    net.write(raw, wire::ack(request));
+    net.run_for(MOMENT);
+    assert_eq!(held(&net, server), 1);
+    net.set_reading(raw, true);
+    net.run_for(MOMENT);
+    assert_eq!(requested(&net, raw), [b"job".to_vec(), vec![7; 1_000]]);
+    acknowledge_from(&mut net, raw, 1);
     assert_eq!(held(&net, server), 0);
     assert_conserved(&net, server);
 }

@@ -106,6 +106,17 @@ impl Outbox {
         batch.take_settled()
     }
 
+    /// Drops messages that wait and are not `wanted`.
+    pub(crate) fn retain(&mut self, wanted: impl Fn(&Outgoing) -> bool) {
+        self.queue.retain(|message| {
+            let keeps = wanted(message);
+            if !keeps {
+                self.queued.sub(message.usage());
+            }
+            keeps
+        });
+    }
+
     /// Takes all messages that wait.
     pub(crate) fn take_queue(&mut self) -> VecDeque<Outgoing> {
         self.queued = Usage::default();

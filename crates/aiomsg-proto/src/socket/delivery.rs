@@ -1,6 +1,5 @@
 //! At-least-once, the sending side: who has a message, when it is sent again, and when that ends.
 
-use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -52,6 +51,11 @@ struct Delivery {
 impl Delivery {
     fn usage(&self) -> Usage {
         Usage::one(self.payload.len())
+    }
+
+    /// Whether it was handed over as often as it may be.
+    fn is_exhausted(&self, config: &Config) -> bool {
+        config.max_attempts.is_some_and(|most| self.attempts >= most.get())
     }
 }
 
@@ -124,40 +128,64 @@ impl Deliveries {
 pub(super) struct Unacknowledged {
     /// Messages bound to the connection, those that wait there included.
     count: usize,
-    /// Those that were handed over, by number of attempts: each queue is in the order of its times. Those that were
-    /// acknowledged are still in it, and passed over.
-    due: Option<Box<[DueQueue; ATTEMPT_LEVELS]>>,
-    /// How long the connection was not read.
+    /// Those that were handed over, by the time until the next copy: each queue is in the order of its times. Those that
+    /// were acknowledged are still in it, and passed over.
+    due: Vec<DueQueue>,
+    /// Since when the connection is not read.
+    paused_at: Option<Instant>,
+    /// How long it was not read before.
     paused: Duration,
+    /// A message was acknowledged while a copy of it waited to be written.
+    stale: bool,
     pub(super) armed: Armed,
 }
 
 /// Messages in the order in which they are due.
 type DueQueue = VecDeque<(Instant, DeliveryKey)>;
 
-/// Numbers of attempts with a delay of their own; from the last on, the delay stays.
-const ATTEMPT_LEVELS: usize = 8;
+/// Entries of acknowledged messages in a queue, beside as many as there are others, before they are taken out.
+const DUE_SLACK: usize = 1_024;
+
+/// The place of the queue for messages handed over so often, and the time until their next copy.
+fn backoff(attempts: u32, config: &Config) -> (usize, Duration) {
+    let (mut place, mut delay) = (0, config.resend_after);
+    while delay < config.resend_after_max && place < attempts.saturating_sub(1) as usize {
+        delay = delay.saturating_mul(2).min(config.resend_after_max);
+        place += 1;
+    }
+    (place, delay)
+}
 
 impl Unacknowledged {
     pub(super) const fn count(&self) -> usize {
         self.count
     }
 
-    pub(super) fn note_pause(&mut self, lasted: Duration) {
-        self.paused = self.paused.saturating_add(lasted);
+    /// Stops the clock.
+    pub(super) const fn pause(&mut self, now: Instant) {
+        self.paused_at = Some(now);
+    }
+
+    /// Lets the clock go on.
+    pub(super) fn resume(&mut self, now: Instant) {
+        if let Some(since) = self.paused_at.take() {
+            self.paused = self.paused.saturating_add(now.saturating_duration_since(since));
+        }
     }
 
     /// The time of the clock that stands still.
     fn clock(&self, now: Instant) -> Instant {
+        let now = self.paused_at.unwrap_or(now);
         Instant::EPOCH + now.saturating_duration_since(Instant::EPOCH + self.paused)
     }
 
     fn push(&mut self, now: Instant, attempts: u32, key: DeliveryKey, config: &Config) {
-        let level = attempts.saturating_sub(1).min(ATTEMPT_LEVELS as u32 - 1);
-        let delay = config.resend_after.saturating_mul(1 << level).min(config.resend_after_max);
+        let (place, delay) = backoff(attempts, config);
         let due = self.clock(now) + delay;
-        let queues = self.due.get_or_insert_default();
-        if let Some(queue) = queues.get_mut(level as usize) {
+        if self.due.len() <= place {
+            self.due.resize_with(place + 1, DueQueue::new);
+        }
+        if let Some(queue) = self.due.get_mut(place) {
             queue.push_back((due, key));
         }
     }
@@ -165,7 +193,10 @@ impl Unacknowledged {
     /// When the next message is due, by the socket's clock, forgetting those that are not `awaited` any more.
     fn next_due(&mut self, awaited: impl Fn(DeliveryKey) -> bool) -> Option<Instant> {
         let mut next: Option<Instant> = None;
-        for queue in self.due.as_deref_mut()? {
+        for queue in &mut self.due {
+            if queue.len() > 2 * self.count + DUE_SLACK {
+                queue.retain(|(_, key)| awaited(*key));
+            }
             while let Some((due, key)) = queue.front() {
                 if awaited(*key) {
                     next = Some(next.map_or(*due, |next| next.min(*due)));
@@ -179,15 +210,13 @@ impl Unacknowledged {
 
     fn pop_due(&mut self, now: Instant) -> Option<DeliveryKey> {
         let clock = self.clock(now);
-        let queues = self.due.as_deref_mut()?;
-        let queue = queues.iter_mut().find(|queue| queue.front().is_some_and(|(due, _)| *due <= clock))?;
-        queue.pop_front().map(|(_, key)| key)
+        let is_due = |queue: &&mut DueQueue| queue.front().is_some_and(|(due, _)| *due <= clock);
+        self.due.iter_mut().find(is_due)?.pop_front().map(|(_, key)| key)
     }
 
     /// All that was handed over, those that were acknowledged included.
     fn take_all(&mut self) -> Vec<DeliveryKey> {
-        let queues = self.due.take().into_iter().flat_map(|queues| *queues);
-        queues.flatten().map(|(_, key)| key).collect()
+        core::mem::take(&mut self.due).into_iter().flatten().map(|(_, key)| key).collect()
     }
 }
 
@@ -232,9 +261,9 @@ impl Socket {
     }
 
     /// A connection is read again after a pause: its clock goes on.
-    pub(super) fn resume_resends(&mut self, id: ConnectionId, paused: Duration) {
+    pub(super) fn resume_resends(&mut self, id: ConnectionId) {
         if let Some(link) = self.links.get_mut(id.0) {
-            link.unacknowledged.note_pause(paused);
+            link.unacknowledged.resume(self.now);
         }
         self.arm_resend(id);
     }
@@ -257,6 +286,7 @@ impl Socket {
         let Some(id) = delivery.connection else { return };
         let Some(link) = self.links.get_mut(id.0) else { return };
         link.unacknowledged.count = link.unacknowledged.count.saturating_sub(1);
+        link.unacknowledged.stale |= !delivery.sent;
         let identity = link.identity();
         self.enter_ring(id);
         if let Some(identity) = identity {
@@ -277,7 +307,7 @@ impl Socket {
             if !delivery.sent || delivery.connection != Some(id) {
                 continue;
             }
-            if self.config.max_attempts.is_some_and(|most| delivery.attempts >= most.get()) {
+            if delivery.is_exhausted(&self.config) {
                 self.expire(key);
                 continue;
             }
@@ -291,6 +321,15 @@ impl Socket {
             self.mark_ready(id);
         }
         self.arm_resend(id);
+    }
+
+    /// Takes copies of messages that were acknowledged meanwhile out of what waits to be written.
+    pub(super) fn drop_stale(&mut self, id: ConnectionId) {
+        if let Some(link) = self.links.get_mut(id.0)
+            && core::mem::take(&mut link.unacknowledged.stale)
+        {
+            link.connection.outbox().retain(|message| self.deliveries.is_wanted(message));
+        }
     }
 
     fn expire(&mut self, key: DeliveryKey) {
@@ -318,7 +357,12 @@ impl Socket {
         let mut returned = VecDeque::new();
         for key in link.unacknowledged.take_all() {
             let Some(delivery) = self.deliveries.table.get_mut(key) else { continue };
-            if delivery.sent && delivery.connection == Some(id) {
+            if !delivery.sent || delivery.connection != Some(id) {
+                continue;
+            }
+            if delivery.is_exhausted(&self.config) {
+                self.expire(key);
+            } else {
                 delivery.sent = false;
                 returned.push_back(Outgoing {
                     payload: delivery.payload.clone(),

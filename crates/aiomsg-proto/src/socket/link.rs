@@ -55,7 +55,6 @@ pub(super) struct Link {
     /// Of these bytes, those of a large frame that is still arriving.
     pub(super) reserved: usize,
     pub(super) paused: bool,
-    pub(super) paused_since: Instant,
     pub(super) ready: bool,
     pub(super) armed: Armed,
 }
@@ -81,7 +80,6 @@ impl Link {
             held: Usage::default(),
             reserved: 0,
             paused: false,
-            paused_since: Instant::EPOCH,
             ready: false,
             armed: Armed::default(),
         }

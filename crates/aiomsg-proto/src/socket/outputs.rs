@@ -60,6 +60,7 @@ impl Socket {
             return false;
         }
         self.feed(id);
+        self.drop_stale(id);
         let Some(link) = self.links.get_mut(id.0) else { return false };
         let filled = link.connection.transmit(batch);
         if let Some(identity) = link.identity().filter(|_| filled) {

@@ -208,7 +208,7 @@ impl Socket {
     fn pause(&mut self, id: ConnectionId) {
         let Some(link) = self.links.get_mut(id.0) else { return };
         link.paused = true;
-        link.paused_since = self.now;
+        link.unacknowledged.pause(self.now);
         link.connection.set_paused(self.now, true);
         if let Some(identity) = link.identity().filter(|_| link.unacknowledged.count() > 0) {
             self.events.push(Event::AcknowledgementsHidden { identity });
@@ -246,8 +246,7 @@ impl Socket {
         let Some(link) = self.links.get_mut(id.0) else { return };
         link.paused = false;
         link.connection.set_paused(self.now, false);
-        let paused = self.now.saturating_duration_since(link.paused_since);
-        self.resume_resends(id, paused);
+        self.resume_resends(id);
         self.mark_ready(id);
         self.rearm(id);
     }
