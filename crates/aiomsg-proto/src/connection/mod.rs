@@ -398,6 +398,11 @@ impl Connection {
         }
     }
 
+    /// There is nothing to write, and no batch is being written.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.outbox.is_idle()
+    }
+
     /// There is something to write, and no batch is being written.
     pub(crate) fn wants_batch(&self) -> bool {
         self.wants_transmit() && !self.outbox.is_writing()

@@ -69,10 +69,13 @@ impl Socket {
         if message.delivery.is_some() {
             self.bind_delivery(id, &message);
         }
-        if let Some(link) = self.links.get_mut(id.0) {
-            link.connection.outbox().push(message);
+        let Some(link) = self.links.get_mut(id.0) else { return };
+        // One that has something to write has been told of, or is told of when its batch is written.
+        let told = !link.connection.is_idle();
+        link.connection.outbox().push(message);
+        if !told {
+            self.mark_ready(id);
         }
-        self.mark_ready(id);
     }
 
     /// Gives a message to one peer, or keeps it until the peer is back.
