@@ -4,6 +4,7 @@
 //! a line `event: ...` for each peer that comes or goes.
 
 use std::io::Write;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use aiomsg_tokio::{Bytes, DeliveryGuarantee, Dialect, Event, Identity, SendMode, Socket};
@@ -155,12 +156,21 @@ impl Args {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Failure> {
+async fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
         .with_writer(std::io::stderr)
         .init();
-    let args = Args::parse();
+    match run(Args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            tell(&format!("agent: {failure}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<(), Failure> {
     let socket = args.socket()?;
     tokio::spawn(report(socket.events()));
     let address = format!("{}:{}", args.host, args.port);

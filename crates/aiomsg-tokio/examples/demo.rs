@@ -11,7 +11,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, SystemTime};
 
 use aiomsg_tokio::{SendMode, Socket};
@@ -21,7 +21,17 @@ type Failure = Box<dyn std::error::Error>;
 const ADDRESS: &str = "127.0.0.1:25000";
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Failure> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("demo: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Failure> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aiomsg_driver::{Link, MonotonicClock, Timer};
+use aiomsg_driver::{Clock, Link, Timer};
 use aiomsg_proto::Instant;
 use bytes::BytesMut;
 use tokio::io::AsyncWrite;
@@ -60,22 +60,40 @@ impl Link for TcpLink {
     }
 }
 
+/// The clock of the runtime, which can be paused by tests of an application. Timers go by the same.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RuntimeClock {
+    epoch: tokio::time::Instant,
+}
+
+impl RuntimeClock {
+    pub(crate) fn start() -> Self {
+        Self { epoch: tokio::time::Instant::now() }
+    }
+}
+
+impl Clock for RuntimeClock {
+    fn now(&self) -> Instant {
+        Instant::EPOCH + self.epoch.elapsed()
+    }
+}
+
 /// A timer that is set anew only when the deadline changes.
 #[derive(Debug)]
 pub(crate) struct SleepTimer {
-    clock: MonotonicClock,
+    clock: RuntimeClock,
     sleep: Pin<Box<Sleep>>,
 }
 
 impl SleepTimer {
-    pub(crate) fn new(clock: MonotonicClock) -> Self {
+    pub(crate) fn new(clock: RuntimeClock) -> Self {
         Self { clock, sleep: Box::pin(tokio::time::sleep(Duration::ZERO)) }
     }
 }
 
 impl Timer for SleepTimer {
     fn poll_until(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
-        let deadline = tokio::time::Instant::from_std(self.clock.to_std(at));
+        let deadline = self.clock.epoch + at.saturating_duration_since(Instant::EPOCH);
         if self.sleep.deadline() != deadline {
             self.sleep.as_mut().reset(deadline);
         }
@@ -108,8 +126,11 @@ pub(crate) async fn connect(name: &str, resolver: &impl Resolve) -> io::Result<(
     loop {
         match addresses.next() {
             Some(address) => {
-                attempts
-                    .spawn(async move { TcpStream::connect(address).await.map(|stream| (stream, address)) });
+                attempts.spawn(async move {
+                    let stream = TcpStream::connect(address).await?;
+                    refuse_loop(&stream)?;
+                    Ok((stream, address))
+                });
             }
             None if attempts.is_empty() => return Err(last),
             None => {}
@@ -122,6 +143,15 @@ pub(crate) async fn connect(name: &str, resolver: &impl Resolve) -> io::Result<(
             Ok(None) | Err(_) => {}
         }
     }
+}
+
+/// Where nobody listens, a connection may be made to itself: when the system draws its port, it may draw the very one
+/// that is dialled.
+fn refuse_loop(stream: &TcpStream) -> io::Result<()> {
+    if stream.local_addr()? == stream.peer_addr()? {
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    Ok(())
 }
 
 /// Listens at an address.
@@ -176,6 +206,25 @@ mod tests {
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
         let nowhere = connect("name", &resolver).await.expect_err("no address");
         assert_eq!(nowhere.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[tokio::test]
+    async fn a_connection_to_itself_is_none() {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+        let own = socket.local_addr().expect("bound");
+        let stream = socket.connect(own).await.expect("it meets itself");
+        assert_eq!(refuse_loop(&stream).map_err(|error| error.kind()), Err(io::ErrorKind::ConnectionRefused));
+    }
+
+    #[tokio::test]
+    async fn small_writes_are_not_held_back() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let (near, far) = tokio::join!(TcpStream::connect(address), listener.accept());
+        for stream in [near.expect("connected"), far.expect("accepted").0] {
+            assert!(TcpLink::new(stream).expect("open").0.nodelay().expect("open"));
+        }
     }
 
     #[tokio::test]

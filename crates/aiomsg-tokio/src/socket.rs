@@ -1,5 +1,6 @@
 //! The socket.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -9,15 +10,16 @@ use std::time::Duration;
 
 use aiomsg_driver::{
     Acceptor, Build, Builder, Dialer, EventStream, Gate, Handle, LinkDriver, Message, MessageStream,
-    MonotonicClock, PendingReceipt, ReceivedStream,
+    PendingReceipt, ReceivedStream,
 };
 use aiomsg_proto::{
     CloseReport, Closed, Config, ConfigError, Identity, Metrics, PeerInfo, Received, SendError,
 };
 use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use tokio::runtime;
 
-use crate::net::{self, Resolve, SleepTimer, SystemResolver, TcpLink};
+use crate::net::{self, Resolve, RuntimeClock, SleepTimer, SystemResolver, TcpLink};
 
 /// The pause after accepting failed, for example since the process is out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -27,9 +29,17 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Cheap to clone; the clones are the same socket and may be used from many tasks at once. When the last one is
 /// dropped, the socket closes without waiting: what was not written yet is dropped, counted and logged. Call
 /// [`close`](Self::close) to hand it over first.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Socket {
     handle: Handle,
+    /// The runtime that it was built in, and is served by.
+    runtime: runtime::Handle,
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.handle.fmt(f)
+    }
 }
 
 /// A socket could not be built.
@@ -63,13 +73,11 @@ impl Build for Socket {
     type Error = BuildError;
 
     fn build(builder: Builder<Self>) -> Result<Self, BuildError> {
-        if tokio::runtime::Handle::try_current().is_err() {
-            return Err(BuildError::NoRuntime);
-        }
-        let clock = MonotonicClock::start();
+        let runtime = runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
+        let clock = RuntimeClock::start();
         let handle = builder.build_handle(clock)?;
-        tokio::spawn(handle.timer_driver(SleepTimer::new(clock)));
-        Ok(Self { handle })
+        runtime.spawn(handle.timer_driver(SleepTimer::new(clock)));
+        Ok(Self { handle, runtime })
     }
 }
 
@@ -90,9 +98,16 @@ impl Socket {
     pub async fn bind(&self, address: impl ToSocketAddrs) -> io::Result<SocketAddr> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no addresses");
         for address in tokio::net::lookup_host(address).await? {
-            match net::listen(address) {
+            let listening = {
+                // The listener belongs to the runtime of the socket, whichever the caller is in.
+                let _entered = self.runtime.enter();
+                net::listen(address)
+            };
+            match listening {
                 Ok(listener) => return self.serve_listener(listener),
-                Err(error) => last = error,
+                Err(error) => {
+                    last = io::Error::new(error.kind(), format!("cannot listen at {address}: {error}"));
+                }
             }
         }
         Err(last)
@@ -101,7 +116,7 @@ impl Socket {
     fn serve_listener(&self, listener: TcpListener) -> io::Result<SocketAddr> {
         let address = listener.local_addr()?;
         let acceptor = self.handle.listen(&address.to_string()).map_err(io::Error::other)?;
-        tokio::spawn(accept(acceptor, listener));
+        self.runtime.spawn(accept(acceptor, listener));
         Ok(address)
     }
 
@@ -134,7 +149,7 @@ impl Socket {
             return Err(ConnectError::Address { address });
         }
         let (_, dialer) = self.handle.dial(address)?;
-        tokio::spawn(dial(dialer, resolver, self.handle.config().connect_deadline()));
+        self.runtime.spawn(dial(dialer, resolver, self.handle.config().connect_deadline()));
         Ok(())
     }
 
