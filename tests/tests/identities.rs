@@ -290,3 +290,18 @@ fn a_peer_that_shows_our_own_identity_is_answered_and_refused() {
     assert_eq!(received(&scene.net, scene.server).len(), 0);
     scene.assert_served();
 }
+
+#[test]
+fn who_is_kept_out_is_refused_until_it_is_let_in() {
+    let mut scene = Scene::new(9, Config::default());
+    let server = scene.server;
+    scene.net.command(server, |socket, now| socket.keep_out(now, FRIEND));
+    scene.run_for(Duration::from_secs(30));
+    assert_eq!(scene.net.node(server).peer_count(), 0);
+    assert_eq!(departures(&scene.net, server), [CloseReason::Ended]);
+    let told = refusals(&scene.net, server);
+    assert!(told.len() > 1 && told.iter().all(|reason| *reason == CloseReason::KeptOut), "{told:?}");
+    assert!(scene.net.command(server, |socket, _| socket.let_in(FRIEND)));
+    scene.run_for(Duration::from_secs(11));
+    assert_eq!(scene.net.node(server).peer_count(), 1);
+}

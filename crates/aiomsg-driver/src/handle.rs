@@ -1,5 +1,6 @@
 //! All that an application does with a socket, whatever the runtime.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
@@ -27,14 +28,19 @@ use crate::waiters::Ticket;
 /// Cheap to clone; the clones are the same socket. When the last one is dropped, the socket closes without lingering.
 /// The futures that serve it ([`LinkDriver`](crate::LinkDriver), [`TimerDriver`], [`Dialer`], [`Acceptor`]) do not keep
 /// it open.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Handle {
     shared: Arc<Shared>,
     _last: Arc<LastHandle>,
 }
 
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.shared, f)
+    }
+}
+
 /// Closes the socket when the last handle is gone.
-#[derive(Debug)]
 struct LastHandle(Arc<Shared>);
 
 impl Drop for LastHandle {
@@ -139,6 +145,16 @@ impl Handle {
     /// Ends the connection of a peer, see [`Socket::disconnect`].
     pub fn disconnect(&self, identity: Identity) -> bool {
         self.shared.with_time(|state, now| state.core.disconnect(now, identity))
+    }
+
+    /// Ends the connection of a peer and refuses it from now on, see [`Socket::keep_out`].
+    pub fn keep_out(&self, identity: Identity) {
+        self.shared.with_time(|state, now| state.core.keep_out(now, identity));
+    }
+
+    /// Takes back [`keep_out`](Self::keep_out); false if the identity was not kept out.
+    pub fn let_in(&self, identity: Identity) -> bool {
+        self.shared.with(|state| state.core.let_in(identity))
     }
 
     /// Sends to whom the send mode says; waits while there is no room.

@@ -1,6 +1,7 @@
 //! The core behind its one lock, and who is to be woken when it changes.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -16,7 +17,6 @@ use crate::waiters::Waiters;
 pub(crate) type Wakes = Vec<Waker>;
 
 /// A socket as all its tasks share it.
-#[derive(Debug)]
 pub(crate) struct Shared {
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
@@ -24,6 +24,18 @@ pub(crate) struct Shared {
     inbox: Mutex<Inbox>,
     /// Tasks that wait for a message; a hint that spares taking the lock.
     pub(crate) receivers_waiting: AtomicUsize,
+}
+
+/// Says who it is and no more: messages are nobody's business.
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Socket");
+        if let Ok(state) = self.state.try_lock() {
+            debug.field("identity", &state.core.identity());
+            debug.field("peers", &state.core.peer_count());
+        }
+        debug.finish_non_exhaustive()
+    }
 }
 
 /// What is behind the lock.

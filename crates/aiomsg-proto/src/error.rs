@@ -155,6 +155,9 @@ pub enum CloseReason {
     /// This socket's user ended it.
     #[error("ended on this side")]
     Ended,
+    /// Its identity is kept out, see [`Socket::keep_out`](crate::Socket::keep_out).
+    #[error("the identity is kept out")]
+    KeptOut,
     /// This socket is closed.
     #[error("this socket is closed")]
     SocketClosed,

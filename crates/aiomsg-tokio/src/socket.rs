@@ -165,6 +165,18 @@ impl Socket {
         self.handle.disconnect(identity)
     }
 
+    /// Ends the connection of a peer, and refuses all that show its identity from now on, told by
+    /// [`CloseReason::KeptOut`](aiomsg_proto::CloseReason::KeptOut). An identity is a claim: this keeps out who is mistaken
+    /// or in the way, not who means harm.
+    pub fn keep_out(&self, identity: Identity) {
+        self.handle.keep_out(identity);
+    }
+
+    /// Takes back [`keep_out`](Self::keep_out). False if the identity was not kept out.
+    pub fn let_in(&self, identity: Identity) -> bool {
+        self.handle.let_in(identity)
+    }
+
     /// Sends a message to whom [`Config::send_mode`] says: to one peer after another, or to all. With nobody there it
     /// waits for the first peer to come.
     ///

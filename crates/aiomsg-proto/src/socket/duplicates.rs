@@ -22,6 +22,9 @@ impl Socket {
         greeting: Greeting,
     ) -> Result<(), CloseReason> {
         self.end_handshake(id);
+        if self.kept_out.contains(&greeting.identity) {
+            return Err(CloseReason::KeptOut);
+        }
         if greeting.identity == self.identity {
             return self.refuse_own_identity(id);
         }

@@ -118,6 +118,7 @@ pub struct Socket {
     sequence: u64,
     links: SlotMap<DefaultKey, Link>,
     peers: Peers,
+    kept_out: BTreeSet<Identity>,
     router: Router,
     receiver: Receiver,
     deliveries: Deliveries,
@@ -163,6 +164,7 @@ impl Socket {
             sequence: 0,
             links: SlotMap::new(),
             peers: Peers::default(),
+            kept_out: BTreeSet::new(),
             dials: Dials::new(),
             introductions: VecDeque::new(),
             timers: Timers::new(),
@@ -241,15 +243,14 @@ impl Socket {
     /// Checks what a message to whom the send mode says needs.
     #[inline]
     fn admit_for_mode(&mut self, payload: Bytes, acknowledged: bool) -> Result<Bytes, SendError> {
+        let publishes = self.config.send_mode == SendMode::Publish;
+        if publishes && acknowledged {
+            return Err(SendError::PublishAtLeastOnce(payload));
+        }
         let payload = self.admit(payload)?;
-        if self.config.send_mode == SendMode::Publish {
-            if acknowledged {
-                return Err(SendError::PublishAtLeastOnce(payload));
-            }
-            if self.is_blocked(payload.len()) {
-                self.router.room_wanted = true;
-                return Err(SendError::Full(payload));
-            }
+        if publishes && self.is_blocked(payload.len()) {
+            self.router.room_wanted = true;
+            return Err(SendError::Full(payload));
         }
         Ok(payload)
     }
@@ -310,6 +311,18 @@ impl Socket {
         let Some(id) = self.peers.holder(identity) else { return false };
         self.finish(id, CloseReason::Ended);
         true
+    }
+
+    /// Ends the connection of a peer, and refuses all that show its identity from now on. An identity is a claim: this
+    /// keeps out who is mistaken or in the way, not who means harm. The list is as long as its user makes it.
+    pub fn keep_out(&mut self, now: Instant, identity: Identity) {
+        self.kept_out.insert(identity);
+        self.disconnect(now, identity);
+    }
+
+    /// Takes back [`keep_out`](Self::keep_out). False if the identity was not kept out.
+    pub fn let_in(&mut self, identity: Identity) -> bool {
+        self.kept_out.remove(&identity)
     }
 
     /// Tells watchers that connections are accepted at `address`.

@@ -1,0 +1,199 @@
+//! Sockets that reconnect fast, peers that are no sockets, and deadlines.
+
+use std::future::{Future, poll_fn};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::pin::Pin;
+use std::time::Duration;
+
+use aiomsg_tokio::{Builder, Event, EventStream, Socket};
+use futures_core::Stream;
+use tokio::runtime::{self, Runtime};
+
+/// The longest that a test waits for anything.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Any free port of this machine.
+pub(crate) const LOCAL: &str = "127.0.0.1:0";
+
+/// Waits for an event, with a deadline.
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(output) => output,
+        Err(_) => panic!("{what}: not within {PATIENCE:?}"),
+    }
+}
+
+/// Settings under which a lost connection is back soon.
+pub(crate) fn builder() -> Builder<Socket> {
+    let soon = Duration::from_millis(10);
+    Socket::builder().reconnect_delay(soon).reconnect_delay_max(10 * soon)
+}
+
+pub(crate) fn socket() -> Socket {
+    builder().build().expect("valid settings, inside a runtime")
+}
+
+/// Binds a socket to a free port.
+pub(crate) async fn bind(socket: &Socket) -> SocketAddr {
+    socket.bind(LOCAL).await.expect("a free port")
+}
+
+/// Connects a socket, and waits until it has one peer more.
+pub(crate) async fn join(socket: &Socket, address: SocketAddr) {
+    let peers = socket.peers().len() + 1;
+    socket.connect(address.to_string()).expect("an address");
+    within("a peer", socket.wait_for_peers(peers)).await.expect("open");
+}
+
+/// Two sockets with a connection between them, the first of which listens.
+pub(crate) async fn pair(far: Builder<Socket>, near: Builder<Socket>) -> (Socket, Socket) {
+    let (far, near) = (far.build().expect("valid"), near.build().expect("valid"));
+    let address = bind(&far).await;
+    join(&near, address).await;
+    within("a peer", far.wait_for_peers(1)).await.expect("open");
+    (far, near)
+}
+
+/// A port where nobody listens.
+pub(crate) fn free_address() -> SocketAddr {
+    let listener = std::net::TcpListener::bind(LOCAL).expect("a free port");
+    listener.local_addr().expect("bound")
+}
+
+/// Waits for an event of a kind.
+pub(crate) async fn event(events: &mut EventStream, what: &str, is_it: impl Fn(&Event) -> bool) -> Event {
+    within(what, async {
+        loop {
+            let event = events.recv().await.expect("open");
+            if is_it(&event) {
+                return event;
+            }
+        }
+    })
+    .await
+}
+
+pub(crate) async fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
+    within("the next item", poll_fn(|cx| Pin::new(&mut *stream).poll_next(cx))).await
+}
+
+/// Sends something and waits for the answer.
+pub(crate) async fn round_trip(asker: &Socket, text: &str) {
+    asker.send(text.to_owned()).await.expect("open");
+    assert_eq!(within("an answer", asker.recv()).await.expect("open"), text);
+}
+
+/// A socket that returns to each peer what it sends, on threads of its own.
+pub(crate) struct EchoServer {
+    pub(crate) runtime: Runtime,
+    pub(crate) socket: Socket,
+    pub(crate) address: SocketAddr,
+}
+
+impl EchoServer {
+    pub(crate) fn start(configure: impl FnOnce(Builder<Socket>) -> Builder<Socket>) -> Self {
+        let runtime =
+            runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
+        let (socket, address) = runtime.block_on(async {
+            let socket = configure(builder()).build().expect("valid");
+            let address = bind(&socket).await;
+            (socket, address)
+        });
+        let server = socket.clone();
+        runtime.spawn(async move {
+            while let Ok(received) = server.recv_from().await {
+                // A peer that has gone meanwhile gets no answer.
+                drop(server.send_to(received.identity, received.payload).await);
+            }
+        });
+        Self { runtime, socket, address }
+    }
+
+    /// Has a new client served.
+    pub(crate) fn assert_serves(&self) {
+        self.runtime.block_on(async {
+            let client = socket();
+            join(&client, self.address).await;
+            round_trip(&client, "are you there?").await;
+            within("closing", client.close()).await;
+        });
+    }
+
+    pub(crate) fn raw(&self) -> Raw {
+        Raw::connect(self.address)
+    }
+}
+
+/// A peer that is no socket: bytes as they are.
+pub(crate) struct Raw(pub(crate) TcpStream);
+
+impl Raw {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("somebody listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a positive time");
+        stream.set_nodelay(true).expect("open");
+        Self(stream)
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).expect("open");
+    }
+
+    /// Introduces itself, and reads the answer.
+    pub(crate) fn greet(&mut self, identity: u8) {
+        self.write(&hello(identity));
+        assert_eq!(self.read_frame().len(), 18, "the peer's introduction");
+    }
+
+    pub(crate) fn read_frame(&mut self) -> Vec<u8> {
+        let mut length = [0; 4];
+        self.0.read_exact(&mut length).expect("a frame");
+        let mut body = vec![0; u32::from_be_bytes(length) as usize];
+        self.0.read_exact(&mut body).expect("a whole frame");
+        body
+    }
+
+    /// The payload of the next message, passing over heartbeats.
+    pub(crate) fn read_message(&mut self) -> Vec<u8> {
+        loop {
+            let frame = self.read_frame();
+            if let [3, payload @ ..] = frame.as_slice() {
+                return payload.to_vec();
+            }
+        }
+    }
+
+    /// Waits until the peer closes the connection, in whatever way.
+    pub(crate) fn assert_closed(&mut self, why: &str) {
+        let mut rest = Vec::new();
+        match self.0.read_to_end(&mut rest) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
+            Err(error) => panic!("{why}: still open: {error}"),
+        }
+    }
+}
+
+pub(crate) fn frame(body: &[u8]) -> Vec<u8> {
+    let mut frame = (body.len() as u32).to_be_bytes().to_vec();
+    frame.extend_from_slice(body);
+    frame
+}
+
+pub(crate) fn hello(identity: u8) -> Vec<u8> {
+    frame(&[&[1, 1][..], &[identity; 16]].concat())
+}
+
+pub(crate) fn data(payload: &[u8]) -> Vec<u8> {
+    frame(&[&[3], payload].concat())
+}
+
+/// A message that shows its number.
+pub(crate) fn message(number: u64) -> Vec<u8> {
+    number.to_be_bytes().to_vec()
+}
+
+pub(crate) fn number(payload: &[u8]) -> u64 {
+    u64::from_be_bytes(payload.try_into().expect("eight bytes"))
+}
