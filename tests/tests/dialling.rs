@@ -133,6 +133,20 @@ fn silence_of_who_accepts_ends_ten_seconds_after_the_dial_began() {
 }
 
 #[test]
+fn a_failure_that_is_told_too_late_is_not_told_of_another_one() {
+    let (mut net, node, dial) = dialling(Config::default());
+    let raw = next(&mut net, SECOND);
+    net.command(node, |socket, now| socket.handle_dial_failed(now, dial, "long ago"));
+    net.close(raw);
+    net.run_for(MILLISECOND * 3);
+    let told = net.events(node).iter().rev().find_map(|(_, event)| match event {
+        Event::Retrying { reason, cause, .. } => Some((*reason, cause.clone())),
+        _ => None,
+    });
+    assert_eq!(told, Some((CloseReason::PeerClosed, None)));
+}
+
+#[test]
 fn a_dial_that_is_withdrawn_is_made_no_more() {
     let (mut net, node, dial) = dialling(Config::default());
     let raw = next(&mut net, SECOND);

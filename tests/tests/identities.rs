@@ -193,13 +193,14 @@ fn a_waiting_newcomer_is_read_no_further_than_an_introduction() {
 #[test]
 fn a_waiting_newcomer_takes_nothing_of_the_receive_buffer() {
     let mut scene = scene(DuplicateIdentity::Probe);
-    let raw = scene.stranger_writes(wire::hello(FRIEND));
-    scene.net.write(raw, (60_u32 << 20).to_be_bytes());
+    let waiting = scene.stranger_writes(wire::hello(FRIEND));
+    scene.net.write(waiting, (60_u32 << 20).to_be_bytes());
     scene.run_for(MOMENT);
-    let big = vec![7; 40 << 20];
     scene.net.set_chunking(Chunking::Whole);
-    scene.net.send(scene.friend, big).expect("there is room");
-    scene.run_for(SECOND * 3);
+    let other = scene.stranger_writes(wire::hello(Scene::stranger()));
+    scene.net.write(other, wire::data(&vec![7; 40 << 20]));
+    scene.run_for(SECOND);
+    assert_eq!(scene.net.ended(waiting), None);
     assert_eq!(scene.net.received(scene.server).len(), 1, "an announcement of a stranger holds it up");
     scene.assert_served();
 }
@@ -232,6 +233,25 @@ fn a_holder_that_is_not_read_keeps_its_place() {
     scene.net.set_taking(scene.server, Taking::All);
     scene.run_for(SECOND);
     assert_eq!(scene.net.payloads(scene.server), numbered(100));
+    scene.assert_served();
+}
+
+#[test]
+fn a_holder_that_answers_when_there_is_no_room_keeps_its_place() {
+    let mut scene = Scene::new(2, Config::default().receive_buffer(Limit::new(1, 1_000)));
+    scene.net.set_taking(scene.server, Taking::Nothing);
+    let other = scene.stranger_writes(wire::hello(Scene::stranger()));
+    scene.net.write(other, wire::data(b"fills the buffer"));
+    scene.run_for(MOMENT);
+    let raw = newcomer(&mut scene);
+    scene.run_for(MOMENT);
+    assert_eq!(scene.net.ended(raw), None);
+    scene.net.send(scene.friend, "alive").expect("there is room");
+    scene.run_for(MOMENT);
+    assert!(scene.net.ended(raw).is_some(), "it has answered, although that cannot be read yet");
+    scene.net.set_taking(scene.server, Taking::All);
+    scene.run_for(SECOND * 7);
+    assert_eq!(departures(&scene.net, scene.server), []);
     scene.assert_served();
 }
 

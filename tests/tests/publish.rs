@@ -385,6 +385,20 @@ fn block_disconnects_who_does_not_read_in_time() {
 }
 
 #[test]
+fn block_disconnects_nobody_since_the_machine_slept() {
+    let (mut net, server) = server(short_queues(SlowPeer::Block(SECOND * 3)));
+    let slow = stalled(&mut net, 1);
+    while net.send(server, "message").is_ok() {}
+    net.freeze(server);
+    net.set_reading(slow, true);
+    net.run_for(SECOND * 12);
+    net.thaw(server);
+    net.run_for(MOMENT);
+    assert_eq!(departures(&net, server), [], "it has read meanwhile");
+    assert_eq!(got(&net, slow).len(), 11);
+}
+
+#[test]
 fn block_has_patience_with_who_reads_slowly() {
     let (mut net, server) = server(short_queues(SlowPeer::Block(SECOND * 2)).heartbeat_timeout(SECOND * 100));
     net.set_latency(Duration::from_millis(300), Duration::from_millis(300));

@@ -413,6 +413,18 @@ fn the_queue_to_a_departed_identity_is_bounded_as_well() {
 }
 
 #[test]
+fn room_is_announced_when_what_filled_a_queue_goes_elsewhere() {
+    let limit = Limit::new(10, 1 << 20);
+    let (mut net, server) = server(Config::default().peer_queue(limit).prefetch(limit));
+    let raw = stalled_peer(&mut net, 1, HELLO);
+    send_all(&mut net, server, &numbered(50));
+    assert!(matches!(net.send_to(server, id(1), "m"), Err(SendError::PeerFull(_))));
+    lose(&mut net, raw);
+    assert!(net.announced(server).iter().any(|(_, ready)| *ready == Ready::PeerRoom(id(1))));
+    net.send_to(server, id(1), "m").expect("there is room");
+}
+
+#[test]
 fn a_full_queue_to_one_identity_does_not_hold_up_the_others() {
     let (mut net, server) = server(Config::default().peer_queue(Limit::new(10, 1 << 20)));
     stalled_peer(&mut net, 1, HELLO);

@@ -107,6 +107,20 @@ impl<L: Link> LinkDriver<L> {
         }
     }
 
+    /// Hands over what the peer had sent before it was found to be gone, as far as there is room for it.
+    fn drain(&mut self, cx: &mut Context<'_>, mut most: usize) {
+        for _ in 0..ROUNDS {
+            if most == 0 || !matches!(self.read(cx, most), Ok(true)) {
+                return;
+            }
+            let Self { shared, id, reader, .. } = self;
+            most = shared.with_time(|state, now| {
+                state.core.handle_received(now, *id, &mut reader.buffer);
+                state.core.wants_read(*id, &reader.buffer)
+            });
+        }
+    }
+
     fn explain(&self, error: &std::io::Error) -> CloseReason {
         tracing::debug!(connection = %self.id, %error, "the connection failed");
         CloseReason::Failed
@@ -134,7 +148,7 @@ impl<L: Link> LinkDriver<L> {
             LinkState::HalfClose => self.half_close(cx)?,
             _ => return Err(CloseReason::Ended),
         }
-        let wrote = self.write(cx)?;
+        let wrote = self.write(cx).inspect_err(|_| self.drain(cx, most))?;
         let read = most > 0 && self.read(cx, most)?;
         Ok(wrote || read)
     }

@@ -17,6 +17,10 @@ use crate::waiters::Ticket;
 /// After this many messages taken, the core is told, so that reading may go on.
 const SETTLE: usize = 64;
 
+/// After this many messages taken without anybody having had to wait, a receiver lets others run once. A loop that finds
+/// a message each time would otherwise keep its thread to itself until all have been taken.
+const FAIR_SHARE: u32 = 256;
+
 /// A task's wait for a message.
 #[derive(Debug, Default)]
 struct Receiver {
@@ -51,6 +55,15 @@ fn take(shared: &Shared, inbox: &mut Inbox, wakes: &mut Wakes) -> Option<Receive
     Some(message)
 }
 
+/// Tells the core of what was taken.
+pub(crate) fn settle(shared: &Shared) {
+    shared.with_inbox(|inbox, wakes| {
+        if inbox.unsettled() > 0 {
+            shared.with_time_into(wakes, |state, now| state.core.poll_received(now, inbox));
+        }
+    });
+}
+
 /// Has the core fill the inbox, and takes a message out.
 fn refill(state: &mut State, now: Instant, inbox: &mut Inbox) -> Option<Received> {
     state.core.poll_received(now, inbox);
@@ -72,6 +85,12 @@ impl State {
 
 impl Receiver {
     fn poll(&mut self, shared: &Shared, cx: &Context<'_>) -> Poll<Result<Received, Closed>> {
+        let in_a_row = shared.taken_in_a_row.load(Ordering::Relaxed);
+        if in_a_row >= FAIR_SHARE {
+            shared.taken_in_a_row.store(0, Ordering::Relaxed);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let (polled, more) = shared.with_inbox(|inbox, wakes| {
             let polled = match take(shared, inbox, wakes) {
                 Some(message) => Poll::Ready(Ok(message)),
@@ -89,6 +108,9 @@ impl Receiver {
             };
             (polled, !inbox.is_empty())
         });
+        // Not exact when several take at once, and need not be.
+        let in_a_row = if polled.is_ready() { in_a_row + 1 } else { 0 };
+        shared.taken_in_a_row.store(in_a_row, Ordering::Relaxed);
         if polled.is_ready() {
             self.leave(shared, more);
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
@@ -24,6 +24,8 @@ pub(crate) struct Shared {
     inbox: Mutex<Inbox>,
     /// Tasks that wait for a message; a hint that spares taking the lock.
     pub(crate) receivers_waiting: AtomicUsize,
+    /// Messages taken since a receiver last had to wait, about.
+    pub(crate) taken_in_a_row: AtomicU32,
 }
 
 /// Says who it is and no more: messages are nobody's business.
@@ -111,6 +113,7 @@ impl Shared {
             }),
             inbox: Mutex::new(Inbox::default()),
             receivers_waiting: AtomicUsize::new(0),
+            taken_in_a_row: AtomicU32::new(0),
         }
     }
 

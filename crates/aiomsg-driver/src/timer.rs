@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::io::Timer;
+use crate::recv;
 use crate::shared::Shared;
 
 /// How often the timer is set anew in one poll, at most.
@@ -30,6 +31,8 @@ impl<T: Timer + Unpin> Future for TimerDriver<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
+        // What was taken must not count as waiting for longer than it may.
+        recv::settle(&this.shared);
         for _ in 0..ROUNDS {
             // Whether something is due is for the clock to say; the timer only wakes us.
             let next = this.shared.with_time(|state, now| {

@@ -54,12 +54,3 @@ pub struct Metrics {
     /// Of these, accepted ones still introducing themselves.
     pub handshakes: usize,
 }
-
-impl Metrics {
-    /// What is done with, as far as senders are concerned.
-    pub(crate) fn done(&self) -> Usage {
-        let mut done = self.handed_over;
-        done.add(self.acknowledged);
-        done
-    }
-}

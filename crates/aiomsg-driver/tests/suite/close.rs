@@ -254,3 +254,24 @@ fn a_link_that_fails_is_dialled_again_and_its_messages_are_sent_again() {
     });
     assert!(numbers.into_iter().eq(0..10));
 }
+
+/// A peer that has sent its last message and is gone is not heard of by who reads it, but by who writes to it.
+#[test]
+fn what_a_peer_had_sent_is_received_although_writing_to_it_fails() {
+    for seed in 0..20 {
+        let world = World::new(seed);
+        let (near, far) = world.pair(config(), config());
+        for n in 0..100 {
+            near.try_send(message(n, 8)).expect("room");
+        }
+        while world.wire(0).out.len() == 0 {
+            assert!(world.executor.step());
+        }
+        far.try_send("unheard".into()).expect("room");
+        world.wire(0).back.fail(io::ErrorKind::BrokenPipe);
+        let arrived = near.metrics().handed_over.messages.max(1);
+        world.settle();
+        assert!(far.metrics().received.messages >= arrived, "seed {seed}");
+        assert_eq!(far.metrics().disconnected, 1);
+    }
+}

@@ -252,3 +252,23 @@ fn a_paused_link_is_woken_once_when_there_is_room() {
     let spent = world.executor.polls("link") - polls;
     assert!(spent < 100, "{spent} polls of links for ten buffers full");
 }
+
+/// Whoever finds a message each time must not keep others from running.
+#[test]
+fn a_loop_that_only_receives_lets_others_run() {
+    let world = World::new(3);
+    let (near, far) = world.pair(config(), config());
+    for n in 0..20_000 {
+        near.try_send(message(n, 8)).expect("room");
+    }
+    world.settle();
+    assert_eq!(far.metrics().receive_held.messages, 20_000);
+    let receiving = world.spawn("receiver", async move {
+        for n in 0..20_000 {
+            assert_eq!(number(&far.recv().await.expect("open").payload), n);
+        }
+    });
+    world.finish(&receiving);
+    let polls = world.executor.polls("receiver");
+    assert!((10..100).contains(&polls), "{polls} polls for 20,000 messages");
+}

@@ -6,7 +6,7 @@ use crate::time::Instant;
 
 /// A timeout that is noticed later than this after it was due says more about us than about the peer: the machine
 /// slept, or the process was stopped. What the peer sent meanwhile is read first.
-const LATE: Duration = Duration::from_secs(1);
+pub(crate) const LATE: Duration = Duration::from_secs(1);
 
 /// Signs of life in both directions of one connection.
 #[derive(Debug)]

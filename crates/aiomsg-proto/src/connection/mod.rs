@@ -11,6 +11,7 @@ use core::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 pub use self::handshake::Role;
+pub(crate) use self::liveness::LATE;
 use self::liveness::Liveness;
 pub(crate) use self::outbox::Outbox;
 use crate::batch::{Batch, Settled, Wire};

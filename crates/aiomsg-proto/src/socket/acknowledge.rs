@@ -70,6 +70,11 @@ impl Awaiting {
         message
     }
 
+    /// Acknowledges nothing any more before it is taken: perhaps nobody takes it.
+    pub(super) fn forget_deadlines(&mut self) {
+        self.deadlines.clear();
+    }
+
     fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.front().map(|(deadline, _)| *deadline)
     }

@@ -343,11 +343,16 @@ impl Socket {
         self.release(dropped);
     }
 
-    /// Messages to a peer that did not come back are given up.
-    pub(super) fn end_undeliverable(&mut self, messages: &VecDeque<Outgoing>) {
-        for key in messages.iter().filter_map(|message| message.delivery) {
-            drop(self.deliveries.end(key, Receipt::Expired));
+    /// Messages to a peer that did not come back are given up. Returns what they were, without those that it had
+    /// acknowledged while a further copy waited.
+    pub(super) fn end_undeliverable(&mut self, messages: &VecDeque<Outgoing>) -> Usage {
+        let mut dropped = Usage::default();
+        for message in messages {
+            if message.delivery.is_none_or(|key| self.deliveries.end(key, Receipt::Expired).is_some()) {
+                dropped.add(message.usage());
+            }
         }
+        dropped
     }
 
     /// What was handed over to a connection that is gone and was not acknowledged, to be sent again.
@@ -381,5 +386,28 @@ impl Socket {
     pub fn poll_receipt(&mut self) -> Option<(ReceiptId, Receipt)> {
         self.deliveries.announced = self.deliveries.receipts.len() > 1;
         self.deliveries.receipts.pop_front()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use slotmap::KeyData;
+
+    use super::*;
+
+    fn key(number: u64) -> DeliveryKey {
+        KeyData::from_ffi((1 << 32) | number).into()
+    }
+
+    #[test]
+    fn acknowledged_messages_do_not_pile_up_behind_one_that_is_not() {
+        let config = Config::default();
+        let mut unacknowledged = Unacknowledged { count: 1, ..Unacknowledged::default() };
+        let first = unacknowledged.clock(Instant::EPOCH) + config.resend_after;
+        for number in 0..100_000 {
+            unacknowledged.push(Instant::EPOCH, 1, key(number), &config);
+            assert_eq!(unacknowledged.next_due(|awaited| awaited == key(0)), Some(first));
+        }
+        assert!(unacknowledged.due.iter().map(VecDeque::len).sum::<usize>() <= DUE_SLACK + 3);
     }
 }

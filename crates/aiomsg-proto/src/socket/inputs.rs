@@ -9,7 +9,7 @@ use super::dials::{DialState, Outcome};
 use super::link::Link;
 use super::{Socket, TimerKey};
 use crate::batch::Batch;
-use crate::connection::{Connection, Role};
+use crate::connection::{Connection, LATE, Role};
 use crate::error::{CloseReason, ConnectionRefused};
 use crate::event::Origin;
 use crate::id::{ConnectionId, DialId};
@@ -136,6 +136,8 @@ impl Socket {
             self.refuse_newcomer(id);
         }
         self.offer(id);
+        // Acknowledgements may have been all that was awaited.
+        self.check_closing();
     }
 
     /// Has a connection written to, if it has something to write, and takes note of its deadline.
@@ -185,7 +187,8 @@ impl Socket {
     /// The attempt to connect a dial failed. It is made again after a delay. `cause` says why, for events.
     pub fn handle_dial_failed(&mut self, now: Instant, id: DialId, cause: impl Into<Arc<str>>) {
         self.advance(now);
-        if let Some(dial) = self.dials.get_mut(id.0) {
+        let dial = self.dials.get_mut(id.0).filter(|dial| dial.state == DialState::Connecting);
+        if let Some(dial) = dial {
             dial.cause = Some(cause.into());
         }
         self.fail_dial(id);
@@ -211,6 +214,7 @@ impl Socket {
                         link.unacknowledged.armed.fired();
                     }
                     self.handle_resend_timeout(id);
+                    self.check_closing();
                 }
                 TimerKey::LateAcknowledgement => {
                     self.late_acknowledgement.fired();
@@ -265,6 +269,11 @@ impl Socket {
         let Some(link) = self.links.get_mut(id.0) else { return };
         link.slow.fired();
         match link.blocking_until {
+            Some(until) if self.now.saturating_duration_since(until) > LATE => {
+                // The machine slept: what the subscriber has read meanwhile is noticed first.
+                link.blocking_until = Some(self.now + LATE);
+                self.timers.arm(TimerKey::SlowPeer(id), &mut link.slow, self.now + LATE);
+            }
             Some(until) if until <= self.now => self.abort(id, CloseReason::SlowPeer),
             Some(until) => self.timers.arm(TimerKey::SlowPeer(id), &mut link.slow, until),
             None => {}

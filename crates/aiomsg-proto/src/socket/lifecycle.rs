@@ -29,11 +29,11 @@ pub(super) enum Closing {
     /// What is held is handed over, until then.
     Lingering {
         until: Instant,
-        handed_over: Usage,
+        before: CloseReport,
     },
     /// Connections end.
     Finishing {
-        handed_over: Usage,
+        before: CloseReport,
     },
     Done(CloseReport),
 }
@@ -51,7 +51,8 @@ impl Closing {
 pub struct CloseReport {
     /// Handed to links to the last byte, while closing. At-least-once: acknowledged.
     pub handed_over: Usage,
-    /// Not handed over: no peer came, or a peer did not read in time. At-least-once: not acknowledged.
+    /// Not handed over: no peer came, or a peer did not read in time. At-least-once: not acknowledged. What was given
+    /// up while closing, as undeliverable or expired, is included.
     pub dropped: Usage,
 }
 
@@ -252,8 +253,7 @@ impl Socket {
     /// Reports what waited for peers that did not come back in time.
     pub(super) fn expire_departed(&mut self) {
         while let Some((identity, mut peer)) = self.peers.expire(self.now) {
-            let dropped = peer.held();
-            self.end_undeliverable(&peer.take_held());
+            let dropped = self.end_undeliverable(&peer.take_held());
             self.seen.forget_peer(identity);
             if !dropped.is_empty() {
                 self.metrics.dropped_undeliverable.add(dropped);
@@ -295,13 +295,14 @@ impl Socket {
         self.advance(now);
         let until = self.now + linger;
         self.closing = match self.closing {
-            Closing::No => Closing::Lingering { until, handed_over: self.metrics.done() },
-            Closing::Lingering { until: earlier, handed_over } => {
-                Closing::Lingering { until: earlier.min(until), handed_over }
+            Closing::No => Closing::Lingering { until, before: self.tally() },
+            Closing::Lingering { until: earlier, before } => {
+                Closing::Lingering { until: earlier.min(until), before }
             }
             Closing::Finishing { .. } | Closing::Done(_) => return,
         };
         self.announce_room();
+        self.receiver.awaiting.forget_deadlines();
         self.resume_all();
         self.timers.arm(TimerKey::Close, &mut self.close_timer, until);
         self.check_closing();
@@ -327,10 +328,10 @@ impl Socket {
 
     /// Goes on with closing as far as things have come.
     pub(super) fn check_closing(&mut self) {
-        if let Closing::Lingering { until, handed_over } = self.closing
+        if let Closing::Lingering { until, before } = self.closing
             && (self.router.held.is_empty() || until <= self.now)
         {
-            self.closing = Closing::Finishing { handed_over };
+            self.closing = Closing::Finishing { before };
             self.timers.disarm(TimerKey::Close, &mut self.close_timer);
             self.timers.arm(TimerKey::Close, &mut self.close_timer, self.now + FINISH);
             for (key, mut dial) in self.dials.drain() {
@@ -341,18 +342,28 @@ impl Socket {
                 self.finish(id, CloseReason::SocketClosed);
             }
         }
-        if let Closing::Finishing { handed_over: before } = self.closing
+        if let Closing::Finishing { before } = self.closing
             && self.links.is_empty()
         {
             self.complete_close(before);
         }
     }
 
-    fn complete_close(&mut self, before: Usage) {
-        let dropped = self.router.held;
-        let mut handed_over = self.metrics.done();
-        handed_over.sub(before);
-        self.metrics.dropped_at_close.add(dropped);
+    /// What was handed over and what was given up, ever.
+    const fn tally(&self) -> CloseReport {
+        let metrics = &self.metrics;
+        let (mut handed_over, mut dropped) = (metrics.handed_over, metrics.dropped_undeliverable);
+        handed_over.add(metrics.acknowledged);
+        dropped.add(metrics.dropped_expired);
+        CloseReport { handed_over, dropped }
+    }
+
+    fn complete_close(&mut self, before: CloseReport) {
+        let mut report = self.tally();
+        report.handed_over.sub(before.handed_over);
+        report.dropped.sub(before.dropped);
+        report.dropped.add(self.router.held);
+        self.metrics.dropped_at_close.add(self.router.held);
         self.router.held = Usage::default();
         self.router.queue.clear();
         self.deliveries.end_all();
@@ -361,7 +372,7 @@ impl Socket {
         self.timers.disarm(TimerKey::Departure, &mut self.departure);
         self.timers.disarm(TimerKey::Eviction, &mut self.eviction);
         self.timers.disarm(TimerKey::LateAcknowledgement, &mut self.late_acknowledgement);
-        self.closing = Closing::Done(CloseReport { handed_over, dropped });
+        self.closing = Closing::Done(report);
         self.ready.push_back(Ready::Closed);
     }
 

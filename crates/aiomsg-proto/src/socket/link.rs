@@ -52,8 +52,8 @@ pub(super) struct Link {
     pub(super) unacknowledged: Unacknowledged,
     /// Received and not settled, a large frame that is arriving included.
     pub(super) held: Usage,
-    /// Of these bytes, those of a large frame that is still arriving.
-    pub(super) reserved: usize,
+    /// Of these, a large frame that is still arriving.
+    pub(super) reserved: Usage,
     pub(super) paused: bool,
     pub(super) ready: bool,
     pub(super) armed: Armed,
@@ -78,7 +78,7 @@ impl Link {
             blocking_until: None,
             unacknowledged: Unacknowledged::default(),
             held: Usage::default(),
-            reserved: 0,
+            reserved: Usage::default(),
             paused: false,
             ready: false,
             armed: Armed::default(),

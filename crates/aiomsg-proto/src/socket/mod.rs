@@ -4,6 +4,7 @@ mod acknowledge;
 mod delivery;
 mod dials;
 mod duplicates;
+mod entries;
 mod inputs;
 mod lifecycle;
 mod link;

@@ -8,31 +8,16 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::mem;
 use core::ops::Range;
 
+use super::entries::{Entries, Entry, Place};
 use crate::budget::{Limit, Usage};
 use crate::connection::Outbox;
 use crate::id::ConnectionId;
 use crate::outgoing::{Outgoing, Route};
 
-/// A place in the log: the number of messages that were published before.
-type Place = u64;
-
-/// A published message, for as long as somebody waits for it.
-#[derive(Debug)]
-struct Entry {
-    message: Outgoing,
-    /// Bytes published before.
-    start: u64,
-    /// Copies that are neither handed over nor dropped.
-    copies: u32,
-    /// Whether some subscriber was given all of it.
-    handed_over: bool,
-}
-
 /// What is published and not yet given to all who are to have it.
 #[derive(Debug, Default)]
 pub(super) struct Log {
-    entries: VecDeque<Entry>,
-    first: Place,
+    entries: Entries,
     /// Bytes ever published.
     bytes: u64,
     /// Subscribers that get the next message.
@@ -77,29 +62,20 @@ impl Subscription {
 
 impl Log {
     fn end(&self) -> Place {
-        self.first + self.entries.len() as u64
+        self.entries.end()
     }
 
-    fn index(&self, place: Place) -> usize {
-        usize::try_from(place.saturating_sub(self.first)).unwrap_or(usize::MAX)
-    }
-
-    fn entry(&mut self, place: Place) -> Option<&mut Entry> {
-        let index = self.index(place);
-        self.entries.get_mut(index)
-    }
-
-    /// Bytes published before `place`.
+    /// Bytes published before `place`, which is waited for or the next one.
     fn start(&self, place: Place) -> u64 {
-        self.entries.get(self.index(place)).map_or(self.bytes, |entry| entry.start)
+        self.entries.get(place).map_or(self.bytes, |entry| entry.start)
     }
 
+    /// What stands in a part of the log that a subscriber waits for.
     fn span(&self, range: &Range<Place>) -> Usage {
+        let last = range.end.checked_sub(1).and_then(|last| self.entries.get(last));
+        let Some(last) = last.filter(|_| !range.is_empty()) else { return Usage::default() };
         let count = |from: u64, to: u64| usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX);
-        Usage {
-            messages: count(range.start, range.end),
-            bytes: count(self.start(range.start), self.start(range.end)),
-        }
+        Usage { messages: count(range.start, range.end), bytes: count(self.start(range.start), last.end()) }
     }
 
     /// What waits for a subscriber, apart from messages to it alone.
@@ -145,7 +121,7 @@ impl Log {
         let mut returned: VecDeque<Outgoing> =
             subscription.direct.into_iter().map(|(_, message)| message).collect();
         for place in subscription.ranges.into_iter().flatten() {
-            if let Some(entry) = self.entry(place) {
+            if let Some(entry) = self.entries.get_mut(place) {
                 returned.push_back(Outgoing { route: Route::Copy(place), ..entry.message.clone() });
             }
         }
@@ -174,11 +150,10 @@ impl Log {
         if self.following == 0 {
             // The place is used up all the same, so that what is missed can be counted by places.
             let empty = Outgoing { payload: bytes::Bytes::new(), ..message };
-            self.entries.push_back(Entry { message: empty, start, copies: 0, handed_over: true });
-            self.trim();
+            self.entries.push(Entry { message: empty, start, copies: 0, handed_over: true });
             return Err(message);
         }
-        self.entries.push_back(Entry { message, start, copies: self.following, handed_over: false });
+        self.entries.push(Entry { message, start, copies: self.following, handed_over: false });
         Ok(mem::take(&mut self.idle))
     }
 
@@ -312,7 +287,7 @@ impl Log {
                 continue;
             }
             let Some(place) = self.next_place(subscription) else { break };
-            if let Some(entry) = self.entry(place) {
+            if let Some(entry) = self.entries.get_mut(place) {
                 outbox.push(Outgoing { route: Route::Copy(place), ..entry.message.clone() });
             }
         }
@@ -340,7 +315,7 @@ impl Log {
 
     /// Notes that a copy was taken to the last byte. Returns what need not be held any more.
     pub(super) fn handed_over(&mut self, place: Place) -> Usage {
-        let Some(entry) = self.entry(place) else { return Usage::default() };
+        let Some(entry) = self.entries.get_mut(place) else { return Usage::default() };
         entry.handed_over = true;
         entry.copies = entry.copies.saturating_sub(1);
         if entry.copies > 0 {
@@ -348,13 +323,13 @@ impl Log {
         }
         let released = entry.message.usage();
         entry.message.payload = bytes::Bytes::new();
-        self.trim();
+        self.entries.retire(place);
         released
     }
 
     /// Gives up a copy that was not handed over.
     pub(super) fn abandon(&mut self, place: Place) -> Abandoned {
-        let Some(entry) = self.entry(place) else { return Abandoned::Copy(Usage::default()) };
+        let Some(entry) = self.entries.get_mut(place) else { return Abandoned::Copy(Usage::default()) };
         entry.copies = entry.copies.saturating_sub(1);
         if entry.copies > 0 {
             return Abandoned::Copy(entry.message.usage());
@@ -362,15 +337,8 @@ impl Log {
         let handed_over = entry.handed_over;
         let emptied = Outgoing { payload: bytes::Bytes::new(), ..entry.message };
         let message = mem::replace(&mut entry.message, emptied);
-        self.trim();
+        self.entries.retire(place);
         if handed_over { Abandoned::Last(message.usage()) } else { Abandoned::Orphan(message) }
-    }
-
-    fn trim(&mut self) {
-        while self.entries.front().is_some_and(|entry| entry.copies == 0) {
-            self.entries.pop_front();
-            self.first += 1;
-        }
     }
 }
 

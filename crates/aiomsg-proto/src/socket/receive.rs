@@ -29,8 +29,8 @@ pub(super) struct Receiver {
     inbox: Inbox,
     /// What the limit counts: in the inbox, taken and not settled, and set aside for large frames.
     held: Usage,
-    /// Bytes set aside.
-    reserved: usize,
+    /// What is set aside.
+    reserved: Usage,
     /// Messages that wait to be acknowledged by being taken.
     pub(super) awaiting: Awaiting,
     /// Connections that are not read for now, those that have waited longest first.
@@ -44,7 +44,7 @@ impl Receiver {
             limit,
             inbox: Inbox::default(),
             held: Usage::default(),
-            reserved: 0,
+            reserved: Usage::default(),
             awaiting: Awaiting::default(),
             paused: VecDeque::new(),
             announced: false,
@@ -52,8 +52,10 @@ impl Receiver {
     }
 
     /// Messages received and not settled.
-    pub(super) const fn held(&self) -> Usage {
-        Usage { messages: self.held.messages, bytes: self.held.bytes.saturating_sub(self.reserved) }
+    pub(super) fn held(&self) -> Usage {
+        let mut held = self.held;
+        held.sub(self.reserved);
+        held
     }
 
     /// Whether a connection may add a message of `bytes` bytes. It may fill as much as is still free, so several that
@@ -77,20 +79,21 @@ impl Receiver {
         free.messages > 0 && link.held.messages <= free.messages / 2 && link.held.bytes <= free.bytes / 2
     }
 
-    /// Sets the bytes of a large frame aside that has not arrived in full.
+    /// Sets the place of a large frame aside that has not arrived in full.
     fn reserve(&mut self, link: &mut Link, bytes: usize) {
-        self.reserved += bytes;
-        self.held.bytes += bytes;
-        link.reserved = bytes;
-        link.held.bytes += bytes;
+        let reserved = Usage::one(bytes);
+        self.reserved.add(reserved);
+        self.held.add(reserved);
+        link.reserved = reserved;
+        link.held.add(reserved);
     }
 
     /// Gives back what was set aside for a connection.
     pub(super) fn unreserve(&mut self, link: &mut Link) {
-        let bytes = core::mem::take(&mut link.reserved);
-        self.reserved -= bytes;
-        self.held.bytes -= bytes;
-        link.held.bytes -= bytes;
+        let reserved = core::mem::take(&mut link.reserved);
+        self.reserved.sub(reserved);
+        self.held.sub(reserved);
+        link.held.sub(reserved);
     }
 
     fn push(&mut self, id: ConnectionId, link: &mut Link, payload: Bytes, answer: Answer) {
@@ -126,7 +129,7 @@ impl Socket {
         loop {
             let discards = self.discards(id);
             let Some(link) = self.links.get_mut(id.0).filter(|link| !link.paused) else { return Ok(()) };
-            let was_reserved = link.reserved > 0;
+            let was_reserved = !link.reserved.is_empty();
             match Self::front(&mut self.receiver, link, buffer, discards) {
                 Front::Take => {}
                 Front::Partial => {
@@ -143,13 +146,12 @@ impl Socket {
                 Some(Incoming::Request(message, payload)) => self.take_in_request(id, message, payload),
                 Some(Incoming::Greeting(greeting)) => self.handle_greeting(id, greeting)?,
                 Some(Incoming::Acknowledgement(message)) => self.handle_acknowledgement(id, message),
-                Some(Incoming::Heartbeat | Incoming::Skipped(_)) => {
-                    if was_reserved {
-                        // What was set aside was for nothing.
-                        self.resume();
-                    }
-                }
+                Some(Incoming::Heartbeat | Incoming::Skipped(_)) => {}
                 None => return Ok(()),
+            }
+            if was_reserved {
+                // What was set aside was for nothing, perhaps.
+                self.resume();
             }
         }
     }
@@ -166,7 +168,7 @@ impl Socket {
             return Front::Take;
         };
         let whole = buffer.len() >= length.saturating_add(frame::PREFIX);
-        if link.reserved > 0 {
+        if !link.reserved.is_empty() {
             if !whole {
                 return Front::Partial;
             }

@@ -265,6 +265,9 @@ impl Socket {
 
     /// Lets messages that wait go to peers, as far as these can take them.
     pub(super) fn drain_queue(&mut self) {
+        if self.is_finishing() {
+            return;
+        }
         match self.config.send_mode {
             SendMode::RoundRobin => {
                 while let Some(bytes) = self.next_wanted()
@@ -356,6 +359,9 @@ impl Socket {
         match peer.and_then(|identity| self.peers.get_mut(identity)) {
             Some(peer) => peer.hold_returned(direct),
             None => debug_assert!(direct.is_empty(), "messages to one peer have a peer"),
+        }
+        if let Some(identity) = peer {
+            self.announce_peer_room(identity);
         }
     }
 }

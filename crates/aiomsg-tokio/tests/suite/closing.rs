@@ -65,10 +65,7 @@ fn a_peer_that_keeps_talking_reads_everything_before_the_end() {
     // Nobody takes these: the answers to them cannot be written while nobody reads.
     let talk = thread::spawn(move || {
         let chatter = data(&[1; 1_000]).repeat(1_000);
-        for _ in 0..5 {
-            io::Write::write_all(&mut talking.0, &chatter)?;
-        }
-        talking.0.shutdown(std::net::Shutdown::Write)
+        (0..5).try_for_each(|_| io::Write::write_all(&mut talking.0, &chatter))
     });
     let reading = thread::spawn(move || read_slowly(&mut raw, Duration::from_millis(2)));
     let (handed_over, dropped) = send_and_close(&server, 500);

@@ -1,0 +1,164 @@
+//! Sockets that receive and send, with all queues full, and many that send to one.
+
+use std::time::{Duration, Instant};
+
+use aiomsg_tokio::{Acknowledge, DeliveryGuarantee, Limit, Receive, Socket};
+
+use crate::support::{connected, runtime, tell, wait_until, within};
+
+const MESSAGES: usize = 20_000;
+
+fn small(delivery: DeliveryGuarantee, receive: usize) -> Socket {
+    Socket::builder()
+        .delivery(delivery)
+        .send_buffer(Limit::new(16, 1 << 20))
+        .receive_buffer(Limit::new(receive, 1 << 20))
+        .build()
+        .expect("valid settings")
+}
+
+/// Sends to an echo and takes what comes back, both as fast as it goes.
+async fn echo(delivery: DeliveryGuarantee, receive: usize) {
+    let (server, client) = (small(delivery, receive), small(delivery, receive));
+    connected(&server, &client).await;
+    let echo = tokio::spawn(async move {
+        while let Ok(received) = server.recv_from().await {
+            server.send_to(received.identity, received.payload).await.expect("it is open");
+        }
+    });
+    let sender = client.clone();
+    let sending = tokio::spawn(async move {
+        for number in 0..MESSAGES {
+            sender.send(number.to_string()).await.expect("it is open");
+        }
+    });
+    for number in 0..MESSAGES {
+        let message = within("an answer", client.recv()).await.expect("it is open");
+        assert_eq!(message, number.to_string());
+    }
+    within("all is sent", sending).await.expect("no panic");
+    echo.abort();
+}
+
+#[test]
+fn an_echo_with_full_queues_goes_on() {
+    runtime().block_on(async {
+        echo(DeliveryGuarantee::AtMostOnce, 16).await;
+        // One peer may fill half of this, which is twice what its sender may have unacknowledged.
+        echo(DeliveryGuarantee::AtLeastOnce, 64).await;
+    });
+}
+
+#[test]
+fn a_chain_with_full_queues_goes_on() {
+    for delivery in [DeliveryGuarantee::AtMostOnce, DeliveryGuarantee::AtLeastOnce] {
+        runtime().block_on(async {
+            let sockets: Vec<Socket> = (0..4).map(|_| small(delivery, 4)).collect();
+            for pair in sockets.windows(2) {
+                let address = pair[1].bind("127.0.0.1:0").await.expect("a free port");
+                pair[0].connect(address.to_string()).expect("an address");
+                let next = pair[1].identity();
+                wait_until("the next one is there", || {
+                    pair[0].peers().iter().any(|peer| peer.identity == next)
+                })
+                .await;
+            }
+            // Each sends to the next one alone, though it has two peers.
+            for trio in sockets.windows(3) {
+                let (here, next) = (trio[1].clone(), trio[2].identity());
+                tokio::spawn(async move {
+                    while let Ok(message) = here.recv().await {
+                        here.send_to(next, message).await.expect("it is open");
+                    }
+                });
+            }
+            let first = sockets[0].clone();
+            tokio::spawn(async move {
+                for number in 0..MESSAGES {
+                    first.send(number.to_string()).await.expect("it is open");
+                }
+            });
+            for number in 0..MESSAGES {
+                let message = within("a message", sockets[3].recv()).await.expect("it is open");
+                assert_eq!(message, number.to_string());
+            }
+        });
+    }
+}
+
+#[test]
+fn a_socket_that_only_sends_is_not_held_up_by_answers() {
+    runtime().block_on(async {
+        let source = Socket::builder()
+            .delivery(DeliveryGuarantee::AtLeastOnce)
+            .receive(Receive::Discard)
+            .receive_buffer(Limit::new(1, 1))
+            .send_buffer(Limit::new(100, 1 << 20))
+            .build()
+            .expect("valid settings");
+        let address = source.bind("127.0.0.1:0").await.expect("a free port");
+        for _ in 0..3 {
+            let worker =
+                Socket::builder().acknowledge(Acknowledge::OnReceive).build().expect("valid settings");
+            worker.connect(address.to_string()).expect("an address");
+            tokio::spawn(async move {
+                while let Ok(message) = worker.recv().await {
+                    worker.send([&message[..], &[7; 2_000]].concat()).await.expect("it is open");
+                }
+            });
+        }
+        within("the workers", source.wait_for_peers(3)).await.expect("it is open");
+        for number in 0..MESSAGES {
+            within("room", source.send(number.to_string())).await.expect("it is open");
+        }
+        let report = source.close().await;
+        let metrics = source.metrics();
+        assert_eq!((report.dropped.messages, metrics.acknowledged.messages), (0, MESSAGES));
+        assert!(metrics.discarded.messages > MESSAGES / 2, "{metrics:?}");
+    });
+}
+
+#[test]
+fn slow_senders_are_served_beside_one_at_full_speed() {
+    /// A message waits no longer than it takes to take as many as the receive buffer has.
+    const BOUND: Duration = Duration::from_secs(1);
+    runtime().block_on(async {
+        let receiver =
+            Socket::builder().receive_buffer(Limit::new(4_096, 64 << 20)).build().expect("valid settings");
+        let address = receiver.bind("127.0.0.1:0").await.expect("a free port").to_string();
+        let start = Instant::now();
+        for number in 0..11 {
+            let sender = Socket::builder().build().expect("defaults");
+            sender.connect(address.clone()).expect("an address");
+            tokio::spawn(async move {
+                loop {
+                    let sent = u64::try_from(start.elapsed().as_micros()).expect("not that long");
+                    let message = [&[u8::from(number > 0)][..], &sent.to_be_bytes()].concat();
+                    if sender.send(message).await.is_err() {
+                        return;
+                    }
+                    if number > 0 {
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                }
+            });
+        }
+        let (mut fast, mut slow, mut longest) = (0_usize, 0_usize, Duration::ZERO);
+        while slow < 2_000 {
+            let message = within("a message", receiver.recv()).await.expect("it is open");
+            if message[0] == 0 {
+                fast += 1;
+                continue;
+            }
+            slow += 1;
+            let sent =
+                Duration::from_micros(u64::from_be_bytes(message[1..].try_into().expect("eight bytes")));
+            longest = longest.max(start.elapsed() - sent);
+        }
+        tell(&format!(
+            "beside {fast} messages of one sender, {slow} of ten others waited {longest:?} at most"
+        ));
+        assert!(fast > slow, "it was at full speed: {fast}");
+        assert!(longest < BOUND, "{longest:?}");
+    });
+}

@@ -1,0 +1,61 @@
+//! Waiting with a deadline, and peers that are just bytes.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use aiomsg_tokio::Socket;
+use tokio::runtime::Runtime;
+
+/// Nothing that is waited for takes longer than this, however slow the machine is.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+}
+
+/// Waits until something is so; looks every few milliseconds.
+pub(crate) async fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < PATIENCE, "{what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Waits for a result.
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("not in time: {what}"))
+}
+
+/// Two sockets that are connected.
+pub(crate) async fn connected(server: &Socket, client: &Socket) -> SocketAddr {
+    let address = server.bind("127.0.0.1:0").await.expect("a free port");
+    client.connect(address.to_string()).expect("an address");
+    within("the peer is there", server.wait_for_peers(1)).await.expect("it is open");
+    within("the peer is there", client.wait_for_peers(1)).await.expect("it is open");
+    address
+}
+
+/// A peer that has introduced itself and does nothing further by itself.
+pub(crate) fn raw_peer(address: SocketAddr, number: u8) -> TcpStream {
+    let mut stream = TcpStream::connect(address).expect("somebody listens");
+    let mut hello = vec![0, 0, 0, 18, 1, 1];
+    hello.extend([number; 16]);
+    stream.write_all(&hello).expect("there is room");
+    stream
+}
+
+/// A figure of `/proc/PID/status` in MiB.
+pub(crate) fn memory(process: u32, figure: &str) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("the process is there");
+    let line = status.lines().find(|line| line.starts_with(figure)).expect("a figure");
+    let kib: f64 = line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number");
+    kib / 1_024.0
+}
+
+/// A figure for whoever runs the tests with `--nocapture`.
+pub(crate) fn tell(line: &str) {
+    // Nothing can be done about a standard error that is gone.
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
