@@ -119,10 +119,14 @@ impl Receiver {
 
     /// Stops waiting. A task that was woken and does not take what it was woken for, or leaves something behind, has
     /// the next one look.
+    #[inline]
     fn leave(&mut self, shared: &Shared, more: bool) {
-        if self.ticket.is_none() && (!more || shared.receivers_waiting.load(Ordering::Relaxed) == 0) {
-            return;
+        if self.ticket.is_some() || (more && shared.receivers_waiting.load(Ordering::Relaxed) > 0) {
+            self.leave_others(shared, more);
         }
+    }
+
+    fn leave_others(&mut self, shared: &Shared, more: bool) {
         let Self { ticket, stays } = self;
         shared.with(|state| {
             let waited = ticket.is_some();

@@ -221,7 +221,11 @@ impl Shared {
     }
 }
 
+#[inline]
 fn wake_all(wakes: Wakes) {
+    if wakes.is_empty() {
+        return;
+    }
     for waker in wakes {
         waker.wake();
     }

@@ -118,7 +118,7 @@ pub enum Event {
         identity: Identity,
     },
     /// A peer is not read, since the application does not take what has arrived, and acknowledgements that we await may
-    /// be hidden behind that. Told once each time that reading stops.
+    /// be hidden behind that. Told once, until all that came from it is taken.
     AcknowledgementsHidden {
         /// The peer.
         identity: Identity,

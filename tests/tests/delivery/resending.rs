@@ -277,3 +277,18 @@ fn attempts_count_across_connections() {
     assert_eq!(net.node(server).metrics().dropped_expired.messages, 1);
     assert_conserved(&net, server);
 }
+
+#[test]
+fn another_peer_is_not_judged_by_the_one_before() {
+    let (mut net, server) = server(at_least_once());
+    let first = peer(&mut net, 1);
+    net.send(server, "job").expect("there is room");
+    for _ in 0..3 {
+        until_next(&mut net, first);
+    }
+    lose(&mut net, first);
+    let second = peer(&mut net, 2);
+    net.run_until("it has moved", SECOND, |net| requests(net, second).len() == 1);
+    let waited = until_next(&mut net, second);
+    assert!(is_about(waited, 5), "the first copy for the new peer came after {waited:?}");
+}

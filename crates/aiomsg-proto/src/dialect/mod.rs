@@ -23,7 +23,8 @@ pub enum Dialect {
     Auto,
     /// Typed envelopes only: `aiomsg` 2026 and its sister languages. Classic peers are refused.
     V1,
-    /// Bare payloads only: the 2018 and 2019 Python packages. v1 peers are refused.
+    /// Bare payloads only: the 2018 and 2019 Python packages. A v1 connector is answered in classic all the same, which
+    /// one of ours with [`Dialect::Auto`] goes along with, and others do not.
     Classic,
 }
 

@@ -44,7 +44,9 @@ struct Delivery {
     connection: Option<ConnectionId>,
     /// Its last byte was handed over, and no further copy waits to be.
     sent: bool,
+    /// How often it was handed over, and how often to this connection.
     attempts: u32,
+    attempts_here: u32,
     receipt: bool,
 }
 
@@ -84,6 +86,7 @@ impl Deliveries {
             connection: None,
             sent: false,
             attempts: 0,
+            attempts_here: 0,
             receipt,
         });
         message.delivery = Some(key);
@@ -231,6 +234,8 @@ impl Socket {
             delivery.connection = Some(id);
             delivery.owner = link.identity();
             delivery.sent = false;
+            // Another connection is not to be judged by the one before.
+            delivery.attempts_here = 0;
             link.unacknowledged.count += 1;
         }
     }
@@ -242,10 +247,11 @@ impl Socket {
             let Some(delivery) = self.deliveries.table.get_mut(key) else { continue };
             delivery.sent = true;
             delivery.attempts = delivery.attempts.saturating_add(1);
+            delivery.attempts_here = delivery.attempts_here.saturating_add(1);
             if delivery.attempts > 1 {
                 self.metrics.resent.add(delivery.usage());
             }
-            link.unacknowledged.push(self.now, delivery.attempts, key, &self.config);
+            link.unacknowledged.push(self.now, delivery.attempts_here, key, &self.config);
         }
         self.arm_resend(id);
     }

@@ -55,6 +55,8 @@ pub(super) struct Link {
     /// Of these, a large frame that is still arriving.
     pub(super) reserved: Usage,
     pub(super) paused: bool,
+    /// It was told that acknowledgements may be hidden behind what is not read; not told again until all is taken.
+    pub(super) hiding_told: bool,
     pub(super) ready: bool,
     pub(super) armed: Armed,
 }
@@ -80,6 +82,7 @@ impl Link {
             held: Usage::default(),
             reserved: Usage::default(),
             paused: false,
+            hiding_told: false,
             ready: false,
             armed: Armed::default(),
         }

@@ -212,7 +212,9 @@ impl Socket {
         link.paused = true;
         link.unacknowledged.pause(self.now);
         link.connection.set_paused(self.now, true);
-        if let Some(identity) = link.identity().filter(|_| link.unacknowledged.count() > 0) {
+        if let Some(identity) = link.identity().filter(|_| link.unacknowledged.count() > 0)
+            && !core::mem::replace(&mut link.hiding_told, true)
+        {
             self.events.push(Event::AcknowledgementsHidden { identity });
         }
         self.receiver.paused.push_back(id);
@@ -263,6 +265,7 @@ impl Socket {
             self.acknowledge_taken(taken.on_take);
             if let Some(link) = self.links.get_mut(taken.connection.0) {
                 link.held.sub(taken.usage);
+                link.hiding_told &= !link.held.is_empty();
             }
         }
         if settled {
