@@ -380,7 +380,7 @@ fn a_publisher_hands_over_to_all_who_read_and_reports_the_rest() {
 fn many_peers_are_closed_in_time() {
     let (mut net, node) = lone(Config::default());
     net.set_chunking(Chunking::Whole);
-    for number in 0..500_u32 {
+    for number in 0..200_u32 {
         let mut identity = [0xcc; 16];
         identity[..4].copy_from_slice(&number.to_be_bytes());
         net.set_capacity(HELLO);
@@ -389,14 +389,14 @@ fn many_peers_are_closed_in_time() {
         net.write(raw, wire::hello(Identity::from_bytes(identity)));
     }
     net.run_for(MOMENT);
-    let messages = numbered(20_000);
+    let messages = numbered(10_000);
     for message in &messages {
         net.send(node, message.clone()).expect("there is room");
     }
     close(&mut net, node, SECOND);
     let took = closed(&mut net, node, SECOND * 2);
     assert!(took <= SECOND * 2);
-    assert_eq!(report(&net, node), (0, 20_000));
+    assert_eq!(report(&net, node), (0, 10_000));
     assert_conserved(&net, node);
 }
 

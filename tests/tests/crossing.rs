@@ -2,17 +2,21 @@
 
 use core::time::Duration;
 
-use aiomsg_proto::{Config, Event};
-use aiomsg_tests::{Network, NodeId, WireId, numbered};
+use aiomsg_proto::{Config, Event, Limit};
+use aiomsg_tests::{Network, NodeId, Taking, WireId, numbered};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// Two sockets that listen; the second has the greater identity.
 fn pair(seed: u64) -> (Network, NodeId, NodeId) {
+    pair_of(seed, &Config::default())
+}
+
+fn pair_of(seed: u64, config: &Config) -> (Network, NodeId, NodeId) {
     let mut net = Network::new(seed);
-    let lesser = net.socket(Config::default());
-    let greater = net.socket(Config::default());
+    let lesser = net.socket(config.clone());
+    let greater = net.socket(config.clone());
     assert!(net.identity(lesser) < net.identity(greater));
     net.listen(lesser, "lesser");
     net.listen(greater, "greater");
@@ -74,6 +78,32 @@ fn crossing_dials_lose_and_double_nothing() {
     for seed in 0..40 {
         let apart = Duration::from_micros(seed * 700);
         cross(seed, apart);
+    }
+}
+
+#[test]
+fn crossing_dials_lose_nothing_when_nobody_takes_anything_for_a_while() {
+    for seed in 0..20 {
+        let config = Config::default().receive_buffer(Limit::new(3, 1_000));
+        let (mut net, lesser, greater) = pair_of(seed, &config);
+        net.set_latency(MILLISECOND, MILLISECOND * 10);
+        let messages = numbered(200);
+        for node in [lesser, greater] {
+            net.set_taking(node, Taking::Nothing);
+            for message in &messages {
+                net.send(node, message.clone()).expect("there is room");
+            }
+        }
+        net.dial(lesser, "greater");
+        net.run_for(MILLISECOND * u32::try_from(seed).expect("small"));
+        net.dial(greater, "lesser");
+        net.run_for(SECOND * 10);
+        for node in [lesser, greater] {
+            net.set_taking(node, Taking::All);
+        }
+        net.run_for(SECOND * 30);
+        only_wire(&net, lesser, greater);
+        assert_all_arrived_once(&net, lesser, greater, messages.len());
     }
 }
 

@@ -246,6 +246,8 @@ fn a_holder_that_answers_when_there_is_no_room_keeps_its_place() {
     let raw = newcomer(&mut scene);
     scene.run_for(MOMENT);
     assert_eq!(scene.net.ended(raw), None);
+    // In one piece, of which nothing can be taken.
+    scene.net.set_chunking(Chunking::Whole);
     scene.net.send(scene.friend, "alive").expect("there is room");
     scene.run_for(MOMENT);
     assert!(scene.net.ended(raw).is_some(), "it has answered, although that cannot be read yet");

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use aiomsg_proto::{CloseReason, Config, Instant, Limit};
-use aiomsg_tests::{Network, NodeId, RawId, Scene, Taking, departures, numbered, refusals, wire};
+use aiomsg_tests::{Chunking, Network, NodeId, RawId, Scene, Taking, departures, numbered, refusals, wire};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MOMENT: Duration = Duration::from_millis(50);
@@ -177,6 +177,8 @@ fn a_large_frame_that_stops_arriving_is_none() {
 fn a_peer_that_we_do_not_read_is_not_dead() {
     let mut scene = Scene::new(7, Config::default().receive_buffer(Limit::new(3, 1 << 20)));
     scene.net.set_taking(scene.server, Taking::Nothing);
+    // So that nothing is left to be read when reading goes on.
+    scene.net.set_chunking(Chunking::Whole);
     let raw = introduced(&mut scene);
     scene.net.write(raw, wire::data(b"message").repeat(10));
     scene.run_for(SECOND * 100);

@@ -354,6 +354,23 @@ fn a_message_within_the_limit_is_never_lost_to_a_peer_that_leaves_behind_it() {
 }
 
 #[test]
+fn a_peer_that_is_sent_away_while_it_is_not_read_loses_nothing() {
+    let limit = Limit::new(3, MIB);
+    let mut scene = scene(limit);
+    let messages = aiomsg_tests::numbered(1_000);
+    for message in &messages {
+        scene.net.send(scene.friend, message.clone()).expect("there is room");
+    }
+    scene.run_for(SECOND);
+    let friend = scene.net.identity(scene.friend);
+    scene.net.command(scene.server, |socket, now| socket.disconnect(now, friend));
+    scene.run_for(SECOND * 10);
+    scene.net.set_taking(scene.server, Taking::All);
+    scene.run_for(SECOND * 30);
+    assert_eq!(scene.net.payloads(scene.server), messages);
+}
+
+#[test]
 fn messages_of_a_peer_that_left_can_still_be_taken() {
     let limit = Limit::new(100, MIB);
     let mut scene = scene(limit);

@@ -38,6 +38,10 @@ impl Liveness {
         self.paused = paused;
     }
 
+    pub(super) const fn is_paused(&self) -> bool {
+        self.paused
+    }
+
     pub(super) const fn note_idle(&mut self, now: Instant) {
         self.idle_since = now;
     }

@@ -46,7 +46,7 @@ enum Phase {
     /// The peer is about to end it. What it still sends is read until it closes; when the time is up, we end it.
     Yielding { until: Instant },
     /// We write no further batch. What the peer still sends is read until it closes, or until the time is up, which
-    /// starts to run when our last batch is written.
+    /// starts to run when our last batch is written, and stands still while the peer is not read.
     Finishing { until: Option<Instant> },
 }
 
@@ -310,6 +310,7 @@ impl Connection {
                 let heartbeat = idle.then(|| self.liveness.heartbeat_at(self.config.heartbeat_interval));
                 dead.into_iter().chain(heartbeat).min()
             }
+            Phase::Finishing { until: Some(_) } if self.liveness.is_paused() => None,
             Phase::Finishing { until } => {
                 until.or_else(|| self.liveness.dead_at(self.config.heartbeat_timeout))
             }
@@ -323,7 +324,9 @@ impl Connection {
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), CloseReason> {
         match self.phase {
             Phase::Introducing { until } if until <= now => return Err(CloseReason::HandshakeTimeout),
-            Phase::Finishing { until: Some(until) } if until <= now => return Err(CloseReason::Ended),
+            Phase::Finishing { until: Some(until) } if until <= now && !self.liveness.is_paused() => {
+                return Err(CloseReason::Ended);
+            }
             Phase::Open | Phase::Finishing { until: None } => {
                 if self.liveness.is_dead(now, self.config.heartbeat_timeout) {
                     return Err(CloseReason::Silent);
@@ -434,6 +437,9 @@ impl Connection {
 
     pub(crate) fn set_paused(&mut self, now: Instant, paused: bool) {
         self.liveness.set_paused(now, paused);
+        if let Phase::Finishing { until: Some(until) } = &mut self.phase {
+            *until = now + DRAIN;
+        }
     }
 
     /// Asks the peer for a sign of life, by giving one.
