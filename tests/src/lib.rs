@@ -10,6 +10,7 @@
 extern crate alloc;
 
 mod check;
+pub mod company;
 mod connection;
 mod drive;
 mod faults;

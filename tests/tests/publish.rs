@@ -2,17 +2,12 @@
 
 use core::time::Duration;
 
-use aiomsg_proto::{
-    CloseReason, Config, Event, Identity, Limit, Metrics, Ready, SendError, SendMode, SlowPeer, Usage,
-};
-use aiomsg_tests::{Network, NodeId, RawId, Scene, departures, numbered, wire};
+use aiomsg_proto::{CloseReason, Config, Event, Limit, Metrics, Ready, SendError, SendMode, SlowPeer, Usage};
+use aiomsg_tests::company::{HELLO, MOMENT, id, lose, peer as subscriber, peer_of, server};
+use aiomsg_tests::{Network, NodeId, RawId, departures, numbered, wire};
 use bytes::Bytes;
 
 const SECOND: Duration = Duration::from_secs(1);
-const MOMENT: Duration = Duration::from_millis(50);
-
-/// The length of a v1 HELLO with its prefix.
-const HELLO: usize = 22;
 
 fn publishing() -> Config {
     Config::default().send_mode(SendMode::Publish)
@@ -23,41 +18,9 @@ fn short_queues(slow_peer: SlowPeer) -> Config {
     publishing().slow_peer(slow_peer).peer_queue(Limit::new(10, 1 << 20))
 }
 
-fn server(config: Config) -> (Network, NodeId) {
-    let mut net = Network::new(6);
-    let server = net.socket(config);
-    net.listen(server, Scene::ADDRESS);
-    (net, server)
-}
-
-fn id(number: u8) -> Identity {
-    Identity::from_bytes([number; 16])
-}
-
-/// A raw subscriber to which no more than `capacity` bytes can be written as long as it does not read.
-fn subscriber_of(net: &mut Network, number: u8, capacity: usize, reading: bool) -> RawId {
-    net.set_capacity(capacity);
-    let raw = net.dial_raw(Scene::ADDRESS);
-    net.set_reading(raw, reading);
-    net.set_capacity(1 << 20);
-    net.write(raw, wire::hello(id(number)));
-    net.run_for(MOMENT);
-    raw
-}
-
-fn subscriber(net: &mut Network, number: u8) -> RawId {
-    subscriber_of(net, number, 1 << 20, true)
-}
-
 /// One that reads nothing, and to which nothing but the greeting can be written.
 fn stalled(net: &mut Network, number: u8) -> RawId {
-    subscriber_of(net, number, HELLO, false)
-}
-
-fn lose(net: &mut Network, raw: RawId) {
-    let wire = net.wire_of_raw(raw);
-    net.cut(wire);
-    net.run_for(MOMENT);
+    peer_of(net, number, HELLO, false)
 }
 
 fn got(net: &Network, raw: RawId) -> Vec<Vec<u8>> {
@@ -156,7 +119,7 @@ fn what_was_handed_whole_to_nobody_returns() {
     let (mut net, server) = server(publishing());
     let messages = numbered(10);
     // Room for the greeting, two messages, and half of the third.
-    let lost = subscriber_of(&mut net, 1, HELLO + 14 + 14 + 7, false);
+    let lost = peer_of(&mut net, 1, HELLO + 14 + 14 + 7, false);
     for message in &messages {
         net.send(server, message.clone()).expect("there is room");
     }
@@ -402,7 +365,7 @@ fn block_disconnects_nobody_since_the_machine_slept() {
 fn block_has_patience_with_who_reads_slowly() {
     let (mut net, server) = server(short_queues(SlowPeer::Block(SECOND * 2)).heartbeat_timeout(SECOND * 100));
     net.set_latency(Duration::from_millis(300), Duration::from_millis(300));
-    let slow = subscriber_of(&mut net, 1, HELLO + 100, true);
+    let slow = peer_of(&mut net, 1, HELLO + 100, true);
     net.run_for(SECOND);
     let messages = numbered(100);
     for message in &messages {
@@ -445,7 +408,7 @@ fn subscribers_of_any_speed_get_their_own_in_order() {
         let (mut net, server) = server(short_queues(policy));
         let mut rng = fastrand::Rng::with_seed(seed);
         let subscribers: Vec<RawId> =
-            (1..=5).map(|number| subscriber_of(&mut net, number, HELLO + 60, true)).collect();
+            (1..=5).map(|number| peer_of(&mut net, number, HELLO + 60, true)).collect();
         let messages: Vec<Bytes> = (0..500_u32).map(|number| number.to_be_bytes().to_vec().into()).collect();
         for message in &messages {
             net.send(server, message.clone()).expect("nobody holds it up");

@@ -2,51 +2,12 @@
 
 use core::time::Duration;
 
-use aiomsg_proto::{Config, Event, Identity, Limit, PeerInfo, Ready, SendError, Usage};
+use aiomsg_proto::{Config, Event, Limit, PeerInfo, Ready, SendError, Usage};
+use aiomsg_tests::company::{HELLO, MOMENT, id, lose, peer, server, stalled_peer};
 use aiomsg_tests::{Chunking, Network, NodeId, RawId, Scene, assert_conserved, numbered, wire};
 use bytes::Bytes;
 
 const SECOND: Duration = Duration::from_secs(1);
-const MOMENT: Duration = Duration::from_millis(50);
-
-/// The length of a v1 HELLO with its prefix.
-const HELLO: usize = 22;
-
-fn server(config: Config) -> (Network, NodeId) {
-    let mut net = Network::new(5);
-    let server = net.socket(config);
-    net.listen(server, Scene::ADDRESS);
-    (net, server)
-}
-
-fn id(number: u8) -> Identity {
-    Identity::from_bytes([number; 16])
-}
-
-/// A raw peer that has introduced itself.
-fn peer(net: &mut Network, number: u8) -> RawId {
-    let raw = net.dial_raw(Scene::ADDRESS);
-    net.write(raw, wire::hello(id(number)));
-    net.run_for(MOMENT);
-    raw
-}
-
-/// A raw peer that has introduced itself, does not read, and to which no more than `capacity` bytes can be written.
-fn stalled_peer(net: &mut Network, number: u8, capacity: usize) -> RawId {
-    net.set_capacity(capacity);
-    let raw = net.dial_raw(Scene::ADDRESS);
-    net.set_reading(raw, false);
-    net.set_capacity(1 << 20);
-    net.write(raw, wire::hello(id(number)));
-    net.run_for(MOMENT);
-    raw
-}
-
-fn lose(net: &mut Network, raw: RawId) {
-    let wire = net.wire_of_raw(raw);
-    net.cut(wire);
-    net.run_for(MOMENT);
-}
 
 fn got(net: &Network, raw: RawId) -> Vec<Vec<u8>> {
     wire::v1_payloads(net.bytes(raw))
