@@ -341,3 +341,22 @@ fn a_peer_that_comes_back_is_connected_within_the_announced_delay() {
     net.listen(server, Scene::ADDRESS);
     net.run_until("they are connected", SECOND * 11, |net| net.node(client).peer_count() == 1);
 }
+
+#[test]
+fn a_connector_of_both_dialects_reaches_a_classic_listener() {
+    let mut net = Network::new(8);
+    let server = net.socket(Config::default().dialect(Dialect::Classic));
+    let client = net.socket(Config::default());
+    net.listen(server, Scene::ADDRESS);
+    net.dial(client, Scene::ADDRESS);
+    net.send(client, "there").expect("there is room");
+    net.run_for(SECOND);
+    assert_eq!(net.payloads(server), ["there"]);
+    let known = net.node(server).peers();
+    assert_eq!(known[0].identity, net.identity(client));
+    assert_eq!(known[0].protocol, Protocol::Classic(IdentityForm::Raw));
+    net.send(server, "and back").expect("there is room");
+    net.run_for(SECOND);
+    assert_eq!(net.payloads(client), ["and back"]);
+    assert_eq!(refusals(&net, server), []);
+}

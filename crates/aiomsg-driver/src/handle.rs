@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use aiomsg_proto::{
-    CloseReport, Closed, Config, DialId, Identity, Instant, Metrics, PeerInfo, Received, SendError, Socket,
+    CloseReport, Closed, Config, DialId, Identity, Metrics, PeerInfo, Received, SendError, Socket,
 };
 use bytes::Bytes;
 
@@ -337,11 +337,6 @@ impl Handle {
             })
         })
         .await
-    }
-
-    /// The time by the clock of this socket.
-    pub fn now(&self) -> Instant {
-        self.shared.with_time(|_, now| now)
     }
 }
 

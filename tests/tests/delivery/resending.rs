@@ -292,3 +292,35 @@ fn another_peer_is_not_judged_by_the_one_before() {
     let waited = until_next(&mut net, second);
     assert!(is_about(waited, 5), "the first copy for the new peer came after {waited:?}");
 }
+
+#[test]
+fn hidden_acknowledgements_are_told_once_until_all_is_taken() {
+    let (mut net, server) = server(at_least_once().receive_buffer(Limit::new(16, 1 << 20)));
+    net.set_taking(server, Taking::Nothing);
+    let raw = peer(&mut net, 1);
+    net.send(server, "job").expect("there is room");
+    net.run_for(MOMENT);
+    let told = |net: &Network| {
+        let hidden = Event::AcknowledgementsHidden { identity: id(1) };
+        net.events(server).iter().filter(|(_, event)| *event == hidden).count()
+    };
+    let fill = |net: &mut Network| {
+        for _ in 0..100 {
+            net.write(raw, wire::data(b"unread"));
+        }
+        net.run_for(MOMENT);
+    };
+    fill(&mut net);
+    assert_eq!(told(&net), 1);
+    // Reading goes on and stops again, while something is left all the time.
+    for _ in 0..5 {
+        net.take(server, 6);
+        net.run_for(MOMENT);
+    }
+    assert_eq!(told(&net), 1);
+    while !net.take(server, 1_000).is_empty() {
+        net.run_for(MOMENT);
+    }
+    fill(&mut net);
+    assert!(told(&net) > 1);
+}

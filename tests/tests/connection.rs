@@ -1,10 +1,10 @@
-//! The heartbeat clock of one connection runs from the last byte that was written, and from nothing else.
+//! One connection alone, without a socket around it.
 
 use core::time::Duration;
 
 use aiomsg_proto::dialect::Incoming;
 use aiomsg_proto::{Batch, Config, Connection, Identity, Instant, Protocol, Role};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 /// A connection whose peer has introduced itself, with all that it had to say written at `now`.
 fn open_connection(now: Instant) -> Connection {
@@ -47,4 +47,24 @@ fn what_the_peer_sends_does_not_postpone_our_heartbeat() {
     assert_eq!(connection.poll_timeout(), Some(start + Duration::from_secs(5)));
     connection.handle_timeout(start + Duration::from_secs(5)).expect("alive");
     assert_eq!(write_all(&mut connection, start + Duration::from_secs(5)), heartbeat.len());
+}
+
+#[test]
+fn what_was_not_written_to_the_last_byte_comes_back() {
+    let start = Instant::EPOCH;
+    for cut in 0..=18 {
+        let mut connection = open_connection(start);
+        for payload in ["one", "two"] {
+            connection.send(payload.into()).expect("open");
+        }
+        let mut batch = Batch::default();
+        assert!(connection.transmit(&mut batch));
+        assert!(batch.slices(&mut [&[][..]; 4]) > 0);
+        batch.advance(cut);
+        connection.handle_transmitted(start, &mut batch);
+        connection.send("three".into()).expect("open");
+        let unsent: Vec<Bytes> = connection.into_unsent(&mut batch).collect();
+        // Each of the first two frames has eight bytes.
+        assert_eq!(unsent, ["one", "two", "three"][(cut / 8).min(2)..], "after {cut} bytes");
+    }
 }
