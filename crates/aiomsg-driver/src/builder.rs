@@ -67,6 +67,7 @@ settings! {
     prefetch: Limit,
     peer_queue: Limit,
     receive_buffer: Limit,
+    deadlock_timeout: Duration,
     max_connections: usize,
     max_handshakes: usize,
     peer_retention: Duration,

@@ -9,6 +9,7 @@ use aiomsg_proto::{Identity, Instant, ReceiptId, SendError};
 use bytes::Bytes;
 
 use crate::receipt::ReceiptState;
+use crate::recv::settle;
 use crate::shared::{Shared, State};
 use crate::waiters::Ticket;
 
@@ -146,43 +147,59 @@ impl<'a> Send<'a> {
     }
 }
 
-impl Future for Send<'_> {
-    type Output = Result<Option<ReceiptId>, SendError>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { shared, order, payload, place, yielded } = self.get_mut();
+impl Send<'_> {
+    /// Tries once. `None`: this would wait for ever, as far as the core was told what the application has taken.
+    fn attempt(&mut self, cx: &Context<'_>, told: bool) -> Option<Poll<<Self as Future>::Output>> {
+        let Self { shared, order, payload, place, yielded } = self;
         let (order, to) = (*order, order.to);
         shared.with(|state| {
             if state.sent_in_a_row >= FAIR_SHARE && !*yielded {
                 *yielded = true;
                 state.sent_in_a_row = 0;
                 cx.waker().wake_by_ref();
-                return Poll::Pending;
+                return Some(Poll::Pending);
             }
             if !state.core.is_closing() && !state.is_turn(to, place) {
                 state.wait_for_turn(to, place, cx);
-                return Poll::Pending;
+                return Some(Poll::Pending);
             }
-            let Some(message) = payload.take() else { return Poll::Ready(Ok(None)) };
+            let Some(message) = payload.take() else { return Some(Poll::Ready(Ok(None))) };
             let now = shared.send_time(state);
             match (state.submit(now, order, message), to) {
                 (Err(SendError::Full(message)), _) => {
                     *payload = Some(message);
                     state.senders.wait(&mut place.socket, cx.waker());
-                    Poll::Pending
+                    Some(Poll::Pending)
                 }
                 (Err(SendError::PeerFull(message)), Recipient::Peer(identity)) => {
                     *payload = Some(message);
                     state.wait_for_peer(identity, place, cx);
-                    Poll::Pending
+                    Some(Poll::Pending)
+                }
+                (Err(SendError::WouldDeadlock(message)), _) if !told => {
+                    *payload = Some(message);
+                    None
                 }
                 (result, _) => {
                     if place.waits() {
                         state.leave(to, place);
                     }
-                    Poll::Ready(result)
+                    Some(Poll::Ready(result))
                 }
             }
+        })
+    }
+}
+
+impl Future for Send<'_> {
+    type Output = Result<Option<ReceiptId>, SendError>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        this.attempt(cx, false).unwrap_or_else(|| {
+            settle(this.shared);
+            this.attempt(cx, true).unwrap_or(Poll::Pending)
         })
     }
 }
@@ -198,6 +215,16 @@ impl Drop for Send<'_> {
 
 /// Accepts a message now or not at all.
 pub(crate) fn try_send(shared: &Shared, to: Recipient, payload: Bytes) -> Result<(), SendError> {
+    match try_once(shared, to, payload) {
+        Err(SendError::WouldDeadlock(payload)) => {
+            settle(shared);
+            try_once(shared, to, payload)
+        }
+        result => result,
+    }
+}
+
+fn try_once(shared: &Shared, to: Recipient, payload: Bytes) -> Result<(), SendError> {
     shared.with(|state| {
         if !state.core.is_closing() && !state.is_turn(to, &Place::default()) {
             return Err(SendError::Full(payload));

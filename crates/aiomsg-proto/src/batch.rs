@@ -67,6 +67,8 @@ pub(crate) struct Wire {
 /// What has been taken by the link to the last byte since the core was last told.
 #[derive(Debug, Default)]
 pub(crate) struct Settled {
+    /// Bytes of messages, whole or not, with what frames them.
+    pub(crate) written: usize,
     /// Messages that need no acknowledgement.
     pub(crate) usage: Usage,
     /// What need not be held any more: as above, without published copies.
@@ -152,6 +154,7 @@ impl Batch {
     /// What the link took since this was last asked.
     pub(crate) fn take_settled(&mut self) -> Settled {
         Settled {
+            written: mem::take(&mut self.settled.written),
             usage: mem::take(&mut self.settled.usage),
             released: mem::take(&mut self.settled.released),
             copies: mem::take(&mut self.settled.copies),
@@ -215,6 +218,7 @@ impl Batch {
         let control = count.min(self.control_left);
         self.control_left -= control;
         self.head_written += count - control;
+        self.settled.written += count - control;
         while let Some(message) = self.messages.front() {
             let length = protocol.frame_length(&message.payload, message.delivery.is_some());
             if self.head_written < length {

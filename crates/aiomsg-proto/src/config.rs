@@ -210,6 +210,12 @@ setters! {
     /// the others; a peer over that is not read until the application has caught up, and nothing is dropped.
     receive_buffer: Limit = Limit::new(65_536, 64 * MIB);
 
+    /// How long sending may find no room while peers are not read, since the application takes nothing of what has
+    /// arrived, and nothing moves. Default: 15 s; at least 1 ms. Then
+    /// [`SendError::WouldDeadlock`](crate::SendError::WouldDeadlock) gives the message back: the acknowledgements that
+    /// would make room are perhaps behind what is not read, or the peer waits for us to read, as we wait for it.
+    deadlock_timeout: Duration = Duration::from_secs(15);
+
     /// Connections at once, those still introducing themselves included. Default: 65,536; at least 1. At the bound no
     /// connection is accepted.
     max_connections: usize = 65_536;
@@ -256,6 +262,7 @@ impl Config {
             ("connect_timeout", self.connect_timeout),
             ("reconnect_delay", self.reconnect_delay),
             ("resend_after", self.resend_after),
+            ("deadlock_timeout", self.deadlock_timeout),
         ];
         if let Some((setting, _)) = spans.into_iter().find(|(_, span)| *span < Duration::from_millis(1)) {
             return Err(ConfigError::TooShort { setting });

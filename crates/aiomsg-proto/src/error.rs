@@ -1,5 +1,7 @@
 //! What can go wrong: for a caller, and with a connection.
 
+use core::fmt;
+
 use bytes::Bytes;
 
 use crate::dialect::{GreetingError, Protocol};
@@ -39,7 +41,7 @@ pub enum ConfigError {
 }
 
 /// A message was not accepted. Each variant hands it back, see [`SendError::into_payload`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
     /// What may be held is held. Room is announced by [`Ready::Room`](crate::Ready::Room).
@@ -52,6 +54,11 @@ pub enum SendError {
     /// No peer of this identity has been seen, or it left longer ago than it is remembered.
     #[error("no peer of this identity is known")]
     UnknownPeer(Bytes),
+    /// There is no room, and waiting for it would perhaps never end: for
+    /// [`Config::deadlock_timeout`](crate::Config::deadlock_timeout) the application has taken nothing of what has
+    /// arrived, so peers are not read, and nothing has moved that could make room. Receive something, then send again.
+    #[error("sending waits for a peer that is not read, since the application does not receive")]
+    WouldDeadlock(Bytes),
     /// The payload is longer than [`Config::max_message`](crate::Config::max_message).
     #[error("the message is longer than the largest allowed, {limit} bytes")]
     TooLong {
@@ -68,12 +75,29 @@ pub enum SendError {
     Closed(Bytes),
 }
 
+/// Says how long the message is, not what is in it: errors end up in logs.
+impl fmt::Debug for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, payload) = match self {
+            Self::Full(payload) => ("Full", payload),
+            Self::PeerFull(payload) => ("PeerFull", payload),
+            Self::WouldDeadlock(payload) => ("WouldDeadlock", payload),
+            Self::UnknownPeer(payload) => ("UnknownPeer", payload),
+            Self::TooLong { payload, .. } => ("TooLong", payload),
+            Self::PublishAtLeastOnce(payload) => ("PublishAtLeastOnce", payload),
+            Self::Closed(payload) => ("Closed", payload),
+        };
+        write!(f, "{name}({} bytes)", payload.len())
+    }
+}
+
 impl SendError {
     /// The message that was not accepted.
     pub fn into_payload(self) -> Bytes {
         match self {
             Self::Full(payload)
             | Self::PeerFull(payload)
+            | Self::WouldDeadlock(payload)
             | Self::UnknownPeer(payload)
             | Self::PublishAtLeastOnce(payload)
             | Self::TooLong { payload, .. }
@@ -161,4 +185,17 @@ pub enum CloseReason {
     /// This socket is closed.
     #[error("this socket is closed")]
     SocketClosed,
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+
+    use super::*;
+
+    #[test]
+    fn an_error_shows_nobody_the_message() {
+        let error = SendError::Full(Bytes::from_static(b"secret"));
+        assert_eq!(format!("{error:?}: {error}"), "Full(6 bytes): the send buffer is full");
+    }
 }

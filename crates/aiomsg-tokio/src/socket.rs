@@ -184,7 +184,8 @@ impl Socket {
     /// first come, first served.
     ///
     /// # Errors
-    /// [`SendError::TooLong`] and [`SendError::Closed`], with the message.
+    /// [`SendError::TooLong`], [`SendError::Closed`], and [`SendError::WouldDeadlock`] if there is no room and the
+    /// application takes nothing of what has arrived. The error has the message.
     ///
     /// # Cancel safety
     /// Dropped before it is ready, the message was not accepted, and is dropped.
@@ -199,7 +200,8 @@ impl Socket {
     /// then it waits for room, first come, first served.
     ///
     /// # Errors
-    /// [`SendError::UnknownPeer`], [`SendError::TooLong`] and [`SendError::Closed`], with the message.
+    /// [`SendError::UnknownPeer`], [`SendError::TooLong`], [`SendError::Closed`], and [`SendError::WouldDeadlock`] if there
+    /// is no room and the application takes nothing of what has arrived. The error has the message.
     ///
     /// # Cancel safety
     /// Dropped before it is ready, the message was not accepted, and is dropped.

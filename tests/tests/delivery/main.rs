@@ -2,6 +2,7 @@
 
 mod closing;
 mod copies;
+mod deadlock;
 mod discarding;
 mod peers_lost;
 mod random;

@@ -257,7 +257,7 @@ impl Socket {
     }
 
     fn arm_resend(&mut self, id: ConnectionId) {
-        let Some(link) = self.links.get_mut(id.0).filter(|link| !link.paused) else { return };
+        let Some(link) = self.links.get_mut(id.0).filter(|link| link.paused.is_none()) else { return };
         let table = &self.deliveries.table;
         let awaited =
             |key| table.get(key).is_some_and(|delivery| delivery.sent && delivery.connection == Some(id));
@@ -305,7 +305,7 @@ impl Socket {
     pub(super) fn handle_resend_timeout(&mut self, id: ConnectionId) {
         loop {
             let Some(link) = self.links.get_mut(id.0) else { return };
-            if link.paused || link.ending.is_some() {
+            if link.paused.is_some() || link.ending.is_some() {
                 return;
             }
             let Some(key) = link.unacknowledged.pop_due(self.now) else { break };

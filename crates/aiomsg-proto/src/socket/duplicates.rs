@@ -56,7 +56,7 @@ impl Socket {
         identity: Identity,
     ) -> Result<(), CloseReason> {
         let Some((origin, paused, ending)) =
-            self.links.get(holder.0).map(|link| (link.origin, link.paused, link.ending.is_some()))
+            self.links.get(holder.0).map(|link| (link.origin, link.paused.is_some(), link.ending.is_some()))
         else {
             return Ok(());
         };

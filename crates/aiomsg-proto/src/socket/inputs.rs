@@ -220,6 +220,7 @@ impl Socket {
                     self.late_acknowledgement.fired();
                     self.acknowledge_late();
                 }
+                TimerKey::Standstill => self.handle_standstill_timeout(),
                 TimerKey::Departure => {
                     self.departure.fired();
                     self.expire_departed();

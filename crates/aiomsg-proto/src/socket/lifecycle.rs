@@ -370,6 +370,7 @@ impl Socket {
         drop(self.peers.take_all_held());
         self.timers.disarm(TimerKey::Close, &mut self.close_timer);
         self.timers.disarm(TimerKey::Departure, &mut self.departure);
+        self.standstill.disarm(&mut self.timers);
         self.timers.disarm(TimerKey::Eviction, &mut self.eviction);
         self.timers.disarm(TimerKey::LateAcknowledgement, &mut self.late_acknowledgement);
         self.closing = Closing::Done(report);

@@ -54,7 +54,10 @@ pub(super) struct Link {
     pub(super) held: Usage,
     /// Of these, a large frame that is still arriving.
     pub(super) reserved: Usage,
-    pub(super) paused: bool,
+    /// Since when it is not read, if it is not.
+    pub(super) paused: Option<Instant>,
+    /// When it last took something that was to be written.
+    pub(super) moved_at: Instant,
     /// It was told that acknowledgements may be hidden behind what is not read; not told again until all is taken.
     pub(super) hiding_told: bool,
     pub(super) ready: bool,
@@ -81,7 +84,8 @@ impl Link {
             unacknowledged: Unacknowledged::default(),
             held: Usage::default(),
             reserved: Usage::default(),
-            paused: false,
+            paused: None,
+            moved_at: Instant::EPOCH,
             hiding_told: false,
             ready: false,
             armed: Armed::default(),

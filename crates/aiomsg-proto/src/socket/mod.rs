@@ -1,6 +1,7 @@
 //! Many connections as one socket: who gets a message, when to connect, what is held, what is read.
 
 mod acknowledge;
+mod deadlock;
 mod delivery;
 mod dials;
 mod duplicates;
@@ -21,6 +22,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use slotmap::{DefaultKey, SlotMap};
 
+use self::deadlock::Standstill;
 use self::delivery::Deliveries;
 pub use self::delivery::Receipt;
 use self::dials::{Dial, DialState, Dials};
@@ -95,6 +97,7 @@ enum TimerKey {
     SlowPeer(ConnectionId),
     Resend(ConnectionId),
     LateAcknowledgement,
+    Standstill,
     Departure,
     Eviction,
     Close,
@@ -123,6 +126,7 @@ pub struct Socket {
     router: Router,
     receiver: Receiver,
     deliveries: Deliveries,
+    standstill: Standstill,
     seen: SeenMessages,
     dials: Dials,
     /// Accepted connections in the order in which they came, as long as they may be evicted.
@@ -157,6 +161,7 @@ impl Socket {
             router: Router::default(),
             receiver: Receiver::new(config.receive_buffer),
             deliveries: Deliveries::default(),
+            standstill: Standstill::new(now),
             seen: SeenMessages::default(),
             config: Arc::new(config),
             identity,
@@ -187,8 +192,9 @@ impl Socket {
     /// With nobody there it waits for the first peer to come.
     ///
     /// # Errors
-    /// [`SendError::Full`] at the bound of the send buffer, [`SendError::TooLong`], [`SendError::Closed`], and
-    /// [`SendError::PublishAtLeastOnce`]. The error has the message.
+    /// [`SendError::Full`] at the bound of the send buffer, or [`SendError::WouldDeadlock`] if that is not going to
+    /// change, [`SendError::TooLong`], [`SendError::Closed`], and [`SendError::PublishAtLeastOnce`]. The error has the
+    /// message.
     #[inline]
     pub fn send(&mut self, now: Instant, payload: Bytes) -> Result<(), SendError> {
         self.advance(now);
@@ -206,8 +212,8 @@ impl Socket {
     /// A peer that was there and left is waited for, for [`Config::peer_retention`].
     ///
     /// # Errors
-    /// [`SendError::UnknownPeer`] if no such peer has been there, [`SendError::PeerFull`] at the bound of its queue, and
-    /// those of [`send`](Self::send). The error has the message.
+    /// [`SendError::UnknownPeer`] if no such peer has been there, [`SendError::PeerFull`] at the bound of its queue, or
+    /// [`SendError::WouldDeadlock`] if that is not going to change, and those of [`send`](Self::send). The error has the message.
     pub fn send_to(&mut self, now: Instant, identity: Identity, payload: Bytes) -> Result<(), SendError> {
         self.advance(now);
         let payload = self.admit_for_peer(identity, payload)?;
@@ -250,8 +256,7 @@ impl Socket {
         }
         let payload = self.admit(payload)?;
         if publishes && self.is_blocked(payload.len()) {
-            self.router.room_wanted = true;
-            return Err(SendError::Full(payload));
+            return Err(self.refuse(payload));
         }
         Ok(payload)
     }
@@ -265,9 +270,12 @@ impl Socket {
         if self.config.peer_queue.admits(queued, payload.len()) {
             return Ok(payload);
         }
-        if let Some(peer) = self.peers.get_mut(identity) {
-            peer.wants_room = true;
+        let Some(peer) = self.peers.get_mut(identity) else { return Err(SendError::UnknownPeer(payload)) };
+        peer.wants_room = true;
+        if peer.connection.is_some_and(|id| self.stands_still(id)) {
+            return Err(SendError::WouldDeadlock(payload));
         }
+        self.watch_for_standstill();
         Err(SendError::PeerFull(payload))
     }
 
@@ -395,10 +403,20 @@ impl Socket {
             return Err(SendError::TooLong { payload, limit });
         }
         if !self.config.send_buffer.admits(self.router.held, payload.len()) {
-            self.router.room_wanted = true;
-            return Err(SendError::Full(payload));
+            return Err(self.refuse(payload));
         }
         Ok(payload)
+    }
+
+    /// The send buffer is full.
+    #[cold]
+    fn refuse(&mut self, payload: Bytes) -> SendError {
+        self.router.room_wanted = true;
+        if self.standstill.declared {
+            return SendError::WouldDeadlock(payload);
+        }
+        self.watch_for_standstill();
+        SendError::Full(payload)
     }
 
     #[inline]

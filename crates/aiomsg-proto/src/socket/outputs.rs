@@ -81,7 +81,7 @@ impl Socket {
     /// read, until [`Ready::Connection`] comes.
     pub fn wants_read(&self, id: ConnectionId, buffered: &[u8]) -> usize {
         match self.links.get(id.0) {
-            Some(link) if !link.dead && !link.paused => link.connection.wants_read(buffered),
+            Some(link) if !link.dead && link.paused.is_none() => link.connection.wants_read(buffered),
             Some(_) | None => 0,
         }
     }

@@ -104,10 +104,18 @@ impl Receiver {
         self.inbox.push(id, identity, payload, answer);
     }
 
+    pub(super) fn has_paused(&self) -> bool {
+        !self.paused.is_empty()
+    }
+
+    pub(super) fn paused_ids(&self) -> impl Iterator<Item = ConnectionId> {
+        self.paused.iter().copied()
+    }
+
     /// Forgets a connection that ended; what it sent stays.
     pub(super) fn forget(&mut self, id: ConnectionId, link: &mut Link) {
         self.unreserve(link);
-        if link.paused {
+        if link.paused.is_some() {
             self.paused.retain(|paused| *paused != id);
         }
     }
@@ -128,7 +136,9 @@ impl Socket {
     pub(super) fn receive(&mut self, id: ConnectionId, buffer: &mut BytesMut) -> Result<(), CloseReason> {
         loop {
             let discards = self.discards(id);
-            let Some(link) = self.links.get_mut(id.0).filter(|link| !link.paused) else { return Ok(()) };
+            let Some(link) = self.links.get_mut(id.0).filter(|link| link.paused.is_none()) else {
+                return Ok(());
+            };
             let was_reserved = !link.reserved.is_empty();
             match Self::front(&mut self.receiver, link, buffer, discards) {
                 Front::Take => {}
@@ -209,7 +219,7 @@ impl Socket {
     /// Stops reading a connection.
     fn pause(&mut self, id: ConnectionId) {
         let Some(link) = self.links.get_mut(id.0) else { return };
-        link.paused = true;
+        link.paused = Some(self.now);
         link.unacknowledged.pause(self.now);
         link.connection.set_paused(self.now, true);
         if let Some(identity) = link.identity().filter(|_| link.unacknowledged.count() > 0)
@@ -218,6 +228,7 @@ impl Socket {
             self.events.push(Event::AcknowledgementsHidden { identity });
         }
         self.receiver.paused.push_back(id);
+        self.watch_for_standstill();
         // Its silence says nothing any more.
         self.refuse_newcomer(id);
     }
@@ -248,7 +259,7 @@ impl Socket {
 
     fn unpause(&mut self, id: ConnectionId) {
         let Some(link) = self.links.get_mut(id.0) else { return };
-        link.paused = false;
+        link.paused = None;
         link.connection.set_paused(self.now, false);
         self.resume_resends(id);
         self.mark_ready(id);
@@ -269,6 +280,7 @@ impl Socket {
             }
         }
         if settled {
+            self.standstill.note_taken(self.now);
             self.resume();
         }
         inbox.refill(&mut self.receiver.inbox);

@@ -294,6 +294,11 @@ impl Socket {
 
     /// Keeps account of what a link took to the last byte.
     pub(super) fn note_settled(&mut self, id: ConnectionId, settled: Settled) {
+        if settled.written > 0
+            && let Some(link) = self.links.get_mut(id.0)
+        {
+            link.moved_at = self.now;
+        }
         if !settled.deliveries.is_empty() {
             self.note_delivered(id, settled.deliveries);
         }
@@ -308,6 +313,7 @@ impl Socket {
     /// Notes that messages need not be held any more.
     pub(super) fn release(&mut self, released: Usage) {
         self.router.held.sub(released);
+        self.standstill.note_released(self.now, released);
         if self.router.room_wanted && !self.config.send_buffer.is_reached(self.router.held) {
             self.announce_room();
         }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use aiomsg_tokio::{Acknowledge, DeliveryGuarantee, Limit, Receive, Socket};
+use aiomsg_tokio::{Acknowledge, DeliveryGuarantee, Limit, Receive, SendError, Socket};
 
 use crate::support::{connected, runtime, tell, wait_until, within};
 
@@ -46,6 +46,52 @@ fn an_echo_with_full_queues_goes_on() {
         echo(DeliveryGuarantee::AtMostOnce, 16).await;
         // One peer may fill half of this, which is twice what its sender may have unacknowledged.
         echo(DeliveryGuarantee::AtLeastOnce, 64).await;
+    });
+}
+
+/// An echo that waits for room to send before it receives again, of a peer that does the same.
+///
+/// Its buffers, and those of the system, fill in both directions; then nobody can go on before somebody receives.
+async fn stuck_echo(delivery: DeliveryGuarantee) {
+    const PATIENCE: Duration = Duration::from_millis(300);
+    let server =
+        Socket::builder().delivery(delivery).deadlock_timeout(PATIENCE).build().expect("valid settings");
+    let client = Socket::builder().build().expect("defaults");
+    connected(&server, &client).await;
+    let sender = client.clone();
+    let flood = tokio::spawn(async move { while sender.send(vec![7; 4_096]).await.is_ok() {} });
+    let (mut echoed, mut refused) = (0, 0);
+    while refused < 3 {
+        let received = within("a message", server.recv_from()).await.expect("it is open");
+        let sent = Instant::now();
+        match within("room, or an error", server.send_to(received.identity, received.payload)).await {
+            Ok(()) => echoed += 1,
+            Err(SendError::WouldDeadlock(payload)) => {
+                assert_eq!(payload.len(), 4_096, "the message comes back");
+                assert!(sent.elapsed() >= PATIENCE, "{:?}", sent.elapsed());
+                refused += 1;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    tell(&format!("{delivery:?}: {echoed} echoed, then told {refused} times that waiting is no use"));
+    let metrics = server.metrics();
+    let done = metrics.handed_over.messages + metrics.acknowledged.messages + metrics.send_held.messages;
+    assert_eq!((metrics.accepted.messages, echoed), (done, done), "{metrics:?}");
+    // Whoever receives gets things going again: what comes back is read, and with it what makes room.
+    let drain = tokio::spawn(async move { while server.recv().await.is_ok() {} });
+    for _ in 0..echoed {
+        within("what was echoed", client.recv()).await.expect("it is open");
+    }
+    flood.abort();
+    drain.abort();
+}
+
+#[test]
+fn an_echo_that_would_wait_for_ever_is_told() {
+    runtime().block_on(async {
+        stuck_echo(DeliveryGuarantee::AtMostOnce).await;
+        stuck_echo(DeliveryGuarantee::AtLeastOnce).await;
     });
 }
 
