@@ -1,38 +1,51 @@
 //! Building a socket, for adapters.
 
-use std::marker::PhantomData;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use aiomsg_proto::{
-    Acknowledge, Config, ConfigError, DeliveryGuarantee, Dialect, DuplicateIdentity, Identity, Limit,
-    Receive, SendMode, SlowPeer, Socket,
+    Acknowledge, Config, ConfigError, DeliveryGuarantee, Dialect, DuplicateIdentity, Identity, Instant,
+    Limit, Receive, SendMode, SlowPeer,
 };
 use uuid::Uuid;
 
 use crate::handle::Handle;
 use crate::io::Clock;
+use crate::runtime::Runtime;
+use crate::socket::Socket;
 
-/// Sets up a socket of an adapter, `S`.
+/// Sets up a socket that is served by `R`.
 ///
 /// Without further ado it distributes by round-robin, speaks both dialects, and has a random identity.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
-pub struct Builder<S> {
+pub struct Builder<R> {
     config: Config,
     identity: Option<Identity>,
-    socket: PhantomData<fn() -> S>,
+    runtime: Option<R>,
 }
 
-impl<S> Default for Builder<S> {
+impl<R> Default for Builder<R> {
     fn default() -> Self {
-        Self { config: Config::default(), identity: None, socket: PhantomData }
+        Self { config: Config::default(), identity: None, runtime: None }
     }
+}
+
+/// A socket could not be built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// Settings contradict themselves.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// There is no runtime to serve it.
+    #[error("a socket must be built inside the runtime that is to serve it, or be told which one that is")]
+    NoRuntime,
 }
 
 macro_rules! settings {
     ($($name:ident: $type:ty,)*) => {
-        impl<S> Builder<S> {
+        impl<R> Builder<R> {
             $(#[doc = concat!(
                 "Sets [`Config::", stringify!($name), "`]; its meaning, default and bounds are described there."
             )]
@@ -74,29 +87,7 @@ settings! {
     linger: Duration,
 }
 
-/// A socket that a [`Builder`] can build. For adapters.
-pub trait Build: Sized {
-    /// What can be wrong.
-    type Error;
-
-    /// Builds the socket, see [`Builder::build`].
-    ///
-    /// # Errors
-    /// Whatever can be wrong.
-    fn build(builder: Builder<Self>) -> Result<Self, Self::Error>;
-}
-
-impl<S: Build> Builder<S> {
-    /// Builds the socket. It neither connects nor listens yet.
-    ///
-    /// # Errors
-    /// If settings contradict themselves, or the runtime that the socket needs is not there.
-    pub fn build(self) -> Result<S, S::Error> {
-        S::build(self)
-    }
-}
-
-impl<S> Builder<S> {
+impl<R> Builder<R> {
     /// Replaces all settings by those of `config`.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
@@ -110,15 +101,39 @@ impl<S> Builder<S> {
         self
     }
 
-    /// Makes the part of the socket that does not depend on a runtime. For adapters.
+    fn core(self, now: Instant) -> Result<aiomsg_proto::Socket, ConfigError> {
+        // 62 of these bits are random, which is what the seed is for: lives that differ.
+        let (_, seed) = Uuid::new_v4().as_u64_pair();
+        let random = Identity::from_bytes(Uuid::new_v4().into_bytes());
+        aiomsg_proto::Socket::new(self.config, self.identity.unwrap_or(random), seed, now)
+    }
+}
+
+impl<R: Runtime> Builder<R> {
+    /// Sets the runtime that serves the socket. Default: the one in which [`build`](Self::build) is called.
+    pub fn runtime(mut self, runtime: R) -> Self {
+        self.runtime = Some(runtime);
+        self
+    }
+
+    /// Builds the socket. It neither connects nor listens yet.
+    ///
+    /// # Errors
+    /// If settings contradict themselves, or there is no runtime.
+    pub fn build(mut self) -> Result<Socket<R>, BuildError> {
+        let runtime = self.runtime.take().or_else(R::current).ok_or(BuildError::NoRuntime)?;
+        let core = self.core(runtime.now())?;
+        Ok(Socket::start(core, runtime))
+    }
+}
+
+impl Builder<()> {
+    /// Builds a socket whose futures the caller runs himself.
     ///
     /// # Errors
     /// [`ConfigError`] if settings contradict themselves.
     pub fn build_handle(self, clock: impl Clock + 'static) -> Result<Handle, ConfigError> {
-        // 62 of these bits are random, which is what the seed is for: lives that differ.
-        let (_, seed) = Uuid::new_v4().as_u64_pair();
-        let random = Identity::from_bytes(Uuid::new_v4().into_bytes());
-        let core = Socket::new(self.config, self.identity.unwrap_or(random), seed, clock.now())?;
+        let core = self.core(clock.now())?;
         Ok(Handle::new(core, clock))
     }
 }

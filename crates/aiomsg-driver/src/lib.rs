@@ -1,23 +1,24 @@
 //! What every aiomsg adapter shares, whatever its runtime.
 //!
-//! An application uses an adapter crate, such as `aiomsg-tokio`. This crate is for who writes one. It owns the protocol
-//! core of a socket behind one lock, and everything asynchronous that a runtime has no part in: waiting for room and for
-//! messages, waking, streams, and the futures that serve connections and deadlines. It knows neither sockets nor
-//! tasks; an adapter brings these:
+//! An application uses an adapter crate, such as `aiomsg-tokio`; code that is to work with any of them is generic over
+//! [`Runtime`]. This crate has the [`Socket`] that all of them share: the protocol core behind one lock, and everything
+//! asynchronous around it. It runs no task and opens no connection by itself. That is what a runtime brings:
 //!
-//! * a [`Link`]: a byte stream to a peer,
-//! * a [`Timer`], and a [`Clock`], which may be [`MonotonicClock`],
-//! * a way to spawn: one [`TimerDriver`] for each socket, one [`LinkDriver`] for each connection, and tasks of its own
-//!   that connect for a [`Dialer`] and accept for an [`Acceptor`],
-//! * a public socket type around a [`Handle`], built by a [`Builder`].
+//! * [`Runtime`]: spawn, connect, listen, resolve, and the time,
+//! * [`Link`]: a byte stream to a peer; [`Listener`]: where they come from,
+//! * [`Timer`] and [`Clock`]; where there is no clock to follow, [`MonotonicClock`] will do.
+//!
+//! An adapter is little more than an implementation of these. Where tasks cannot move between threads, or connections are
+//! something else than TCP, a [`Handle`] is the same socket with its futures in the hands of whoever makes it: one
+//! [`TimerDriver`], one [`LinkDriver`] for each connection, a loop around each [`Dialer`] and [`Acceptor`].
 //!
 //! ```text
-//!   application -- send, recv --> Handle --.
+//!   application -- send, recv --> Socket --.
 //!                                          |
-//!   adapter's tasks:   TimerDriver --------+--> the core behind one lock
-//!                      LinkDriver (each) --+
-//!                      dial loop, Dialer --+
-//!                      accept loop, Acceptor
+//!   tasks of a runtime:  TimerDriver ------+--> the core behind one lock
+//!                        LinkDriver (each)-+
+//!                        dial loop, Dialer +
+//!                        accept loop, Acceptor
 //! ```
 //!
 //! `send` only queues under the lock and wakes the connection's task if that was idle. That task takes a batch of
@@ -34,13 +35,16 @@ mod link;
 mod message;
 mod receipt;
 mod recv;
+mod runtime;
 mod send;
+mod serve;
 mod shared;
+mod socket;
 mod timer;
 mod waiters;
 
 pub use self::acceptor::{Acceptor, Gate};
-pub use self::builder::{Build, Builder};
+pub use self::builder::{BuildError, Builder};
 pub use self::dialer::Dialer;
 pub use self::events::EventStream;
 pub use self::handle::Handle;
@@ -49,4 +53,6 @@ pub use self::link::LinkDriver;
 pub use self::message::Message;
 pub use self::receipt::PendingReceipt;
 pub use self::recv::{MessageStream, ReceivedStream};
+pub use self::runtime::{Listener, Runtime};
+pub use self::socket::{ConnectError, Socket};
 pub use self::timer::TimerDriver;

@@ -51,10 +51,12 @@
 //! # Rust version
 //!
 //! 1.89 or newer.
-mod net;
-mod socket;
+#[expect(unnameable_types, reason = "what serves a socket needs no name")]
+mod runtime;
 
-pub use aiomsg_driver::{Builder, EventStream, Message, MessageStream, PendingReceipt, ReceivedStream};
+pub use aiomsg_driver::{
+    BuildError, ConnectError, EventStream, Message, MessageStream, PendingReceipt, ReceivedStream, Runtime,
+};
 pub use aiomsg_proto::{
     Acknowledge, CloseReason, CloseReport, Closed, Config, ConfigError, ConnectionId, DeliveryGuarantee,
     DialId, Dialect, DuplicateIdentity, Event, Identity, IdentityForm, Limit, Metrics, Origin,
@@ -62,4 +64,10 @@ pub use aiomsg_proto::{
 };
 pub use bytes::Bytes;
 
-pub use self::socket::{BuildError, ConnectError, Socket};
+pub use self::runtime::Tokio;
+
+/// A smart socket that is served by tokio.
+pub type Socket = aiomsg_driver::Socket<Tokio>;
+
+/// Sets up a [`Socket`].
+pub type Builder = aiomsg_driver::Builder<Tokio>;

@@ -31,7 +31,7 @@ fn receive_in_order(world: &World, to: &Handle, numbers: std::ops::Range<u64>) {
     let to = to.clone();
     world.wait("receiver", async move {
         for expected in numbers {
-            assert_eq!(number(&to.recv().await.expect("open").payload), expected);
+            assert_eq!(number(&to.recv_from().await.expect("open").payload), expected);
         }
     });
 }
@@ -84,7 +84,7 @@ fn try_send_never_overtakes_and_returns_the_message() {
     world.settle();
     assert_eq!(near.try_send(message(2, 8)), Err(SendError::Full(message(2, 8))));
     // From here on there is room now and then, and the one that waits has the first claim to it.
-    world.spawn("receiver", async move { while far.recv().await.is_ok() {} });
+    world.spawn("receiver", async move { while far.recv_from().await.is_ok() {} });
     while !waiting.is_done() {
         let refused = near.try_send(message(2, 8));
         assert!(refused.is_err() || waiting.is_done(), "it has overtaken the one that waits");
@@ -108,7 +108,7 @@ fn a_sender_that_leaves_makes_place_for_the_next() {
     let draining = world.spawn("receiver", async move {
         let mut last = 0;
         while last != 2 {
-            last = number(&far.recv().await.expect("open").payload);
+            last = number(&far.recv_from().await.expect("open").payload);
         }
     });
     while near.metrics().send_held.messages >= 10 {
@@ -251,7 +251,7 @@ fn an_echo_with_full_queues_makes_progress() {
     let tiny = || config().send_buffer(Limit::new(3, 1 << 20)).receive_buffer(Limit::new(3, 1 << 20));
     let (near, far) = world.pair(tiny(), tiny());
     world.spawn("echo", async move {
-        while let Ok(received) = far.recv().await {
+        while let Ok(received) = far.recv_from().await {
             far.send(received.payload).await.expect("open");
         }
     });
@@ -268,7 +268,7 @@ fn an_echo_with_full_queues_makes_progress() {
 fn a_loop_that_only_sends_lets_the_link_write() {
     let world = World::new(7);
     let (near, far) = world.pair(config(), config());
-    world.spawn("receiver", async move { while far.recv().await.is_ok() {} });
+    world.spawn("receiver", async move { while far.recv_from().await.is_ok() {} });
     let most_held = world.wait("sender", async move {
         let mut most_held = 0;
         for n in 0..20_000 {

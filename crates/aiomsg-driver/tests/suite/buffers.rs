@@ -64,7 +64,7 @@ impl Bench {
         let taker = self.far.clone();
         let taking = self.world.spawn("taker", async move {
             for _ in 0..count {
-                taker.recv().await.expect("open");
+                taker.recv_from().await.expect("open");
             }
         });
         self.put(&bytes);

@@ -53,7 +53,7 @@ async fn send_impatiently(near: Handle, far: Handle, tally: Rc<Tally>, mut rng: 
 
 async fn receive_impatiently(far: Handle, tally: Rc<Tally>, mut rng: Rng) {
     while (tally.received.borrow().len() as u64) < SENDERS * PER_SENDER {
-        match tally.impatient(&mut rng, far.recv()).await {
+        match tally.impatient(&mut rng, far.recv_from()).await {
             Some(Ok(received)) => tally.received.borrow_mut().push(number(&received.payload)),
             Some(Err(_)) => return,
             None => yield_now().await,
@@ -115,7 +115,7 @@ fn receivers_that_give_up_lose_nothing_for_those_that_wait() {
             world.spawn("impatient", receive_impatiently(far.clone(), tally.clone(), rng.fork()));
             let (far, tally) = (far.clone(), tally.clone());
             world.spawn("patient", async move {
-                while let Ok(received) = far.recv().await {
+                while let Ok(received) = far.recv_from().await {
                     tally.received.borrow_mut().push(number(&received.payload));
                 }
             });
@@ -167,7 +167,7 @@ fn event_streams_lose_nothing() {
         world.executor.abort_all("link");
         world.pass(Duration::from_secs(1));
     }
-    let closing = world.spawn("close", async move { near.close(Duration::ZERO).await });
+    let closing = world.spawn("close", async move { near.close_within(Duration::ZERO).await });
     world.finish(&closing);
     let seen = world.finish(&seen);
     assert!(seen.len() > 50);
@@ -200,14 +200,14 @@ fn closing_goes_on_when_its_future_is_dropped() {
         let world = World::new(3);
         let (near, far) = world.pair(config(), config());
         world.wire(0).out.set_capacity(0);
-        near.try_send("kept".into()).expect("room");
+        near.try_send("kept").expect("room");
         let handle = near.clone();
         let report = world.wait("close", async move {
-            assert_eq!(drop_after(handle.close(Duration::from_secs(5)), polls).await, None);
-            handle.close(Duration::from_secs(5)).await
+            assert_eq!(drop_after(handle.close_within(Duration::from_secs(5)), polls).await, None);
+            handle.close_within(Duration::from_secs(5)).await
         });
         assert_eq!(report.dropped.messages, 1);
-        assert_eq!(world.wait("close", async move { near.close(Duration::MAX).await }), report);
+        assert_eq!(world.wait("close", async move { near.close_within(Duration::MAX).await }), report);
         drop(far);
     }
 }

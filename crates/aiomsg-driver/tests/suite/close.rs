@@ -14,7 +14,7 @@ const LINGER: Duration = Duration::from_secs(3);
 fn close(world: &World, handle: &Handle) -> (CloseReport, Duration) {
     let start = world.now();
     let handle = handle.clone();
-    let report = world.wait("close", async move { handle.close(LINGER).await });
+    let report = world.wait("close", async move { handle.close_within(LINGER).await });
     (report, world.now().saturating_duration_since(start))
 }
 
@@ -62,11 +62,11 @@ fn a_peer_that_reads_nothing_delays_closing_by_no_more_than_a_second() {
 fn a_peer_that_does_not_close_delays_closing_by_no_more_than_a_second() {
     let world = World::new(1);
     let (near, far) = world.pair(config(), config());
-    near.try_send("heard".into()).expect("room");
+    near.try_send("heard").expect("room");
     world.settle();
     // Its end of the connection is stuck.
     world.wire(0).back.set_capacity(0);
-    far.try_send("unheard".into()).expect("room");
+    far.try_send("unheard").expect("room");
     world.executor.abort_all("timer");
     world.spawn("timer", near.timer_driver(world.timer(crate::support::Timing::Exact)));
     let (_, took) = close(&world, &near);
@@ -90,8 +90,8 @@ fn a_peer_that_comes_while_closing_gets_what_waits() {
     let world = World::new(1);
     let (near, far) = (world.socket(config()), world.socket(config()));
     world.dial(&near, "far");
-    near.try_send("late".into()).expect("room");
-    let closing = world.spawn("close", async move { near.close(LINGER).await });
+    near.try_send("late").expect("room");
+    let closing = world.spawn("close", async move { near.close_within(LINGER).await });
     world.pass(Duration::from_secs(1));
     world.listen(&far, "far");
     let report = world.finish(&closing);
@@ -111,7 +111,7 @@ fn what_a_peer_has_sent_is_read_although_nobody_took_messages() {
     }
     world.settle();
     assert!(world.wire(0).back.len() > 0, "reading is paused");
-    near.try_send("last".into()).expect("room");
+    near.try_send("last").expect("room");
     let arrived = near.metrics().receive_held.messages as u64;
     let (report, took) = close(&world, &near);
     assert_eq!((near.metrics().handed_over.messages, report.dropped.messages), (1, 0));
@@ -149,12 +149,12 @@ fn closing_ends_all_waiting_at_once() {
     let mut receives = Vec::new();
     for _ in 0..3 {
         let handle = near.clone();
-        receives.push(world.spawn("recv", async move { handle.recv().await }));
+        receives.push(world.spawn("recv", async move { handle.recv_from().await }));
     }
     let handle = near.clone();
     let peers = world.spawn("peers", async move { handle.wait_for_peers(2).await });
     world.settle();
-    let closing = world.spawn("close", async move { near.close(LINGER).await });
+    let closing = world.spawn("close", async move { near.close_within(LINGER).await });
     world.settle();
     assert!(!closing.is_done(), "it lingers");
     assert_eq!(to_peer.take(), Some(Err(SendError::Closed(message(1, 8)))));
@@ -169,7 +169,7 @@ fn after_closing_everything_says_so_and_no_task_is_left() {
     let world = World::new(1);
     let (near, far) = world.pair(config(), config());
     close(&world, &near);
-    assert_eq!(near.try_send("x".into()), Err(SendError::Closed("x".into())));
+    assert_eq!(near.try_send("x"), Err(SendError::Closed("x".into())));
     assert_eq!(near.try_recv(), Err(Closed));
     assert!(near.dial("far").is_err() && near.listen("near").is_err());
     assert_eq!(world.wait("peers", async move { near.wait_for_peers(0).await }), Err(Closed));
@@ -225,11 +225,11 @@ fn a_runtime_that_drops_the_links_loses_no_message() {
 fn a_runtime_that_drops_all_tasks_leaves_a_socket_that_can_be_dropped() {
     let world = World::new(1);
     let (near, far) = world.pair(config(), config());
-    near.try_send("unsent".into()).expect("room");
+    near.try_send("unsent").expect("room");
     for name in ["timer", "dial", "link"] {
         world.executor.abort_all(name);
     }
-    near.try_send("also unsent".into()).expect("room");
+    near.try_send("also unsent").expect("room");
     assert_eq!(near.peers().len(), 0);
     drop((near, far));
     world.settle();
@@ -248,7 +248,7 @@ fn a_link_that_fails_is_dialled_again_and_its_messages_are_sent_again() {
     let numbers = world.wait("receiver", async move {
         let mut numbers = Vec::new();
         while numbers.len() < 10 {
-            numbers.push(number(&far.recv().await.expect("open").payload));
+            numbers.push(number(&far.recv_from().await.expect("open").payload));
         }
         numbers
     });
@@ -267,7 +267,7 @@ fn what_a_peer_had_sent_is_received_although_writing_to_it_fails() {
         while world.wire(0).out.len() == 0 {
             assert!(world.executor.step());
         }
-        far.try_send("unheard".into()).expect("room");
+        far.try_send("unheard").expect("room");
         world.wire(0).back.fail(io::ErrorKind::BrokenPipe);
         let arrived = near.metrics().handed_over.messages.max(1);
         world.settle();

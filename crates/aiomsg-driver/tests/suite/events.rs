@@ -18,7 +18,7 @@ fn all(world: &World, mut events: EventStream) -> Vec<Event> {
 }
 
 fn close(world: &World, handle: Handle) {
-    world.wait("close", async move { handle.close(Duration::ZERO).await });
+    world.wait("close", async move { handle.close_within(Duration::ZERO).await });
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_watcher_waits_without_being_woken_for_nothing() {
     let mut events = near.events();
     let watching = world.spawn("watcher", async move { events.recv().await });
     world.settle();
-    near.try_send("message".into()).expect("room");
+    near.try_send("message").expect("room");
     world.pass(Duration::from_secs(60));
     assert_eq!(world.executor.polls("watcher"), 1);
     close(&world, far);

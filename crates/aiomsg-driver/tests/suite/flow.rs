@@ -27,7 +27,7 @@ fn receive_all(world: &World, to: &Handle, count: u64) -> Task<()> {
     let to = to.clone();
     world.spawn("receiver", async move {
         for expected in 0..count {
-            let received = to.recv().await.expect("open");
+            let received = to.recv_from().await.expect("open");
             assert_eq!(number(&received.payload), expected, "in order");
             assert_eq!(received.payload.len(), length(expected).max(8));
         }
@@ -81,8 +81,8 @@ fn a_received_message_names_its_sender() {
     let (near, far) = world.pair(config(), config());
     let identity = near.identity();
     let received = world.wait("receiver", async move {
-        near.send("hello".into()).await.expect("open");
-        far.recv().await.expect("open")
+        near.send("hello").await.expect("open");
+        far.recv_from().await.expect("open")
     });
     assert_eq!(received.identity, identity);
     assert_eq!(received.payload, "hello");

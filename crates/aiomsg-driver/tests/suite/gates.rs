@@ -30,7 +30,7 @@ fn at_the_bound_of_connections_the_gate_waits_and_opens_again() {
     world.settle();
     assert!(!waiting.is_done());
     world.stop_listening("far");
-    world.wait("close", async move { near.close(Duration::ZERO).await });
+    world.wait("close", async move { near.close_within(Duration::ZERO).await });
     world.settle();
     assert_eq!(waiting.take(), Some(Gate::Open));
 }
@@ -45,7 +45,7 @@ fn the_gate_shuts_when_the_socket_stops_listening_or_closes() {
     let (waiting, other) = (gate(&world, &first), gate(&world, &second));
     world.settle();
     let handle = far.clone();
-    let unlistening = world.spawn("unlisten", async move { handle.unlisten("own").await });
+    let unlistening = world.spawn("unlisten", async move { handle.unbind("own").await });
     world.settle();
     assert_eq!(waiting.take(), Some(Gate::Shut));
     assert!(!other.is_done() && !unlistening.is_done(), "somebody still listens");
@@ -53,8 +53,8 @@ fn the_gate_shuts_when_the_socket_stops_listening_or_closes() {
     world.settle();
     assert_eq!(unlistening.take(), Some(true));
     let handle = far.clone();
-    assert!(!world.wait("unlisten", async move { handle.unlisten("own").await }));
-    let closing = world.spawn("close", async move { far.close(Duration::ZERO).await });
+    assert!(!world.wait("unlisten", async move { handle.unbind("own").await }));
+    let closing = world.spawn("close", async move { far.close_within(Duration::ZERO).await });
     world.settle();
     assert_eq!(other.take(), Some(Gate::Shut));
     drop(second);
@@ -69,7 +69,7 @@ fn closing_waits_until_nothing_listens_any_more() {
     let world = World::new(3);
     let far = world.socket(config());
     let acceptor = acceptor(&far);
-    let closing = world.spawn("close", async move { far.close(Duration::ZERO).await });
+    let closing = world.spawn("close", async move { far.close_within(Duration::ZERO).await });
     world.settle();
     assert!(!closing.is_done(), "somebody still listens");
     drop(acceptor);
@@ -88,7 +88,7 @@ fn a_dial_is_tried_again_until_somebody_is_there_and_no_more_when_it_is_withdraw
     world.listen(&far, "far");
     let handle = near.clone();
     world.wait("peers", async move { handle.wait_for_peers(1).await }).expect("open");
-    assert!(near.undial("far") && !near.undial("far"));
+    assert!(near.disconnect("far") && !near.disconnect("far"));
     world.pass(Duration::from_secs(30));
     assert_eq!(near.peers().len(), 0);
     assert_eq!(world.executor.count("dial"), 0);
@@ -98,9 +98,9 @@ fn a_dial_is_tried_again_until_somebody_is_there_and_no_more_when_it_is_withdraw
 fn a_peer_that_is_disconnected_comes_back_by_its_own_dial() {
     let world = World::new(5);
     let (near, far) = world.pair(config(), config());
-    assert!(far.disconnect(near.identity()));
+    assert!(far.disconnect_peer(near.identity()));
     world.settle();
-    assert!(!far.disconnect(near.identity()));
+    assert!(!far.disconnect_peer(near.identity()));
     world.pass(Duration::from_secs(1));
     assert_eq!((near.peers().len(), near.metrics().connected), (1, 2));
 }

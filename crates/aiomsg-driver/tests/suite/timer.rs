@@ -42,12 +42,12 @@ fn a_nearer_deadline_wakes_the_timer() {
     let near = world.socket(config());
     world.settle();
     assert_eq!(world.time.next(), None, "nothing is due");
-    near.try_send("waits".into()).expect("room");
+    near.try_send("waits").expect("room");
     let handle = near.clone();
-    let closing = world.spawn("close", async move { handle.close(Duration::from_secs(9)).await });
+    let closing = world.spawn("close", async move { handle.close_within(Duration::from_secs(9)).await });
     world.settle();
     assert_eq!(world.time.next(), Some(world.now() + Duration::from_secs(9)));
-    world.spawn("close", async move { near.close(Duration::from_secs(2)).await });
+    world.spawn("close", async move { near.close_within(Duration::from_secs(2)).await });
     world.settle();
     assert_eq!(world.time.next(), Some(world.now() + Duration::from_secs(2)));
     world.finish(&closing);

@@ -17,7 +17,7 @@ use crate::support::{Style, Task, World, config, connection, message, number};
 
 fn receive(world: &World, to: &Handle) -> Task<u64> {
     let to = to.clone();
-    world.spawn("receiver", async move { number(&to.recv().await.expect("open").payload) })
+    world.spawn("receiver", async move { number(&to.recv_from().await.expect("open").payload) })
 }
 
 /// Runs until a message has arrived, and no further.
@@ -147,7 +147,7 @@ fn a_message_that_is_taken_is_acknowledged_at_once() {
         let taker = far.clone();
         world.wait("receiver", async move {
             for _ in 0..count {
-                taker.recv().await.expect("open");
+                taker.recv_from().await.expect("open");
             }
         });
         world.settle();
@@ -214,7 +214,7 @@ fn a_round_trip_costs_few_polls_and_nobody_wakes_himself() {
     let world = World::new(1);
     let (near, far) = world.pair(config(), config());
     world.spawn("echo", async move {
-        while let Ok(received) = far.recv().await {
+        while let Ok(received) = far.recv_from().await {
             far.send(received.payload).await.expect("open");
         }
     });
@@ -224,7 +224,7 @@ fn a_round_trip_costs_few_polls_and_nobody_wakes_himself() {
     world.wait("ping", async move {
         for n in 0..100 {
             near.send(message(n, 8)).await.expect("open");
-            assert_eq!(number(&near.recv().await.expect("open").payload), n);
+            assert_eq!(number(&near.recv_from().await.expect("open").payload), n);
         }
     });
     assert_eq!(world.executor.self_wakes(), 0);
@@ -246,7 +246,7 @@ fn a_paused_link_is_woken_once_when_there_is_room() {
     let polls = world.executor.polls("link");
     world.wait("receiver", async move {
         for n in 0..1_000 {
-            assert_eq!(number(&far.recv().await.expect("open").payload), n);
+            assert_eq!(number(&far.recv_from().await.expect("open").payload), n);
         }
     });
     let spent = world.executor.polls("link") - polls;
@@ -265,7 +265,7 @@ fn a_loop_that_only_receives_lets_others_run() {
     assert_eq!(far.metrics().receive_held.messages, 20_000);
     let receiving = world.spawn("receiver", async move {
         for n in 0..20_000 {
-            assert_eq!(number(&far.recv().await.expect("open").payload), n);
+            assert_eq!(number(&far.recv_from().await.expect("open").payload), n);
         }
     });
     world.finish(&receiving);

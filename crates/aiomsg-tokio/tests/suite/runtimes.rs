@@ -38,7 +38,7 @@ fn sockets_are_shared_among_threads_and_so_are_their_futures() {
     assert_send(&socket.recv_message());
     assert_send(&socket.wait_for_peers(1));
     assert_send(&socket.bind(LOCAL));
-    assert_send(&socket.unbind(([127, 0, 0, 1], 1).into()));
+    assert_send(&socket.unbind("127.0.0.1:1"));
     assert_send(&socket.close());
     assert_send(&socket.events());
     assert_send(&socket.messages());

@@ -25,7 +25,7 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
 }
 
 /// Settings under which a lost connection is back soon.
-pub(crate) fn builder() -> Builder<Socket> {
+pub(crate) fn builder() -> Builder {
     let soon = Duration::from_millis(10);
     Socket::builder().reconnect_delay(soon).reconnect_delay_max(10 * soon)
 }
@@ -47,7 +47,7 @@ pub(crate) async fn join(socket: &Socket, address: SocketAddr) {
 }
 
 /// Two sockets with a connection between them, the first of which listens.
-pub(crate) async fn pair(far: Builder<Socket>, near: Builder<Socket>) -> (Socket, Socket) {
+pub(crate) async fn pair(far: Builder, near: Builder) -> (Socket, Socket) {
     let (far, near) = (far.build().expect("valid"), near.build().expect("valid"));
     let address = bind(&far).await;
     join(&near, address).await;
@@ -92,7 +92,7 @@ pub(crate) struct EchoServer {
 }
 
 impl EchoServer {
-    pub(crate) fn start(configure: impl FnOnce(Builder<Socket>) -> Builder<Socket>) -> Self {
+    pub(crate) fn start(configure: impl FnOnce(Builder) -> Builder) -> Self {
         let runtime =
             runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
         let (socket, address) = runtime.block_on(async {

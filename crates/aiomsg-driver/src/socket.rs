@@ -1,57 +1,50 @@
-//! The socket.
+//! All that an application does with a socket.
 
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::{Poll, ready};
+use std::task::Poll;
 use std::time::Duration;
 
-use aiomsg_driver::{
-    Acceptor, Build, Builder, Dialer, EventStream, Gate, Handle, LinkDriver, Message, MessageStream,
-    PendingReceipt, ReceivedStream,
-};
-use aiomsg_proto::{
-    CloseReport, Closed, Config, ConfigError, Identity, Metrics, PeerInfo, Received, SendError,
-};
+use aiomsg_proto::{CloseReport, Closed, Config, DialId, Identity, Metrics, PeerInfo, Received, SendError};
 use bytes::Bytes;
-use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
-use tokio::runtime;
 
-use crate::net::{self, Resolve, RuntimeClock, SleepTimer, SystemResolver, TcpLink};
-
-/// The pause after accepting failed, for example since the process is out of descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+use crate::acceptor::Acceptor;
+use crate::builder::Builder;
+use crate::dialer::Dialer;
+use crate::events::EventStream;
+use crate::io::Clock;
+use crate::message::{Message, acknowledge};
+use crate::receipt::PendingReceipt;
+use crate::recv::{self, MessageStream, ReceivedStream, Recv};
+use crate::runtime::{Listener, Runtime, resolve};
+use crate::send::{self, Order, Recipient, Send};
+use crate::serve;
+use crate::shared::{ListenerId, ListenerTask, Shared, State};
+use crate::timer::TimerDriver;
+use crate::waiters::Ticket;
 
 /// A smart socket: any number of connections, in both directions, as one.
 ///
 /// Cheap to clone; the clones are the same socket and may be used from many tasks at once. When the last one is
 /// dropped, the socket closes without waiting: what was not written yet is dropped, counted and logged. Call
 /// [`close`](Self::close) to hand it over first.
+///
+/// `R` is the runtime that serves it. An adapter crate has a name for the socket of its runtime. Code that does not care
+/// is generic over `R`.
 #[derive(Clone)]
-pub struct Socket {
-    handle: Handle,
-    /// The runtime that it was built in, and is served by.
-    runtime: runtime::Handle,
+pub struct Socket<R> {
+    pub(crate) shared: Arc<Shared>,
+    runtime: R,
+    _last: Arc<LastHandle>,
 }
 
-impl fmt::Debug for Socket {
+impl<R> fmt::Debug for Socket<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.handle.fmt(f)
+        fmt::Debug::fmt(&self.shared, f)
     }
-}
-
-/// A socket could not be built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum BuildError {
-    /// Settings contradict themselves.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// It was not built inside a tokio runtime, which serves its connections.
-    #[error("a socket must be built inside a tokio runtime")]
-    NoRuntime,
 }
 
 /// An address cannot be connected.
@@ -69,41 +62,60 @@ pub enum ConnectError {
     Closed(#[from] Closed),
 }
 
-impl Build for Socket {
-    type Error = BuildError;
+/// Closes the socket when the last handle is gone.
+struct LastHandle(Arc<Shared>);
 
-    fn build(builder: Builder<Self>) -> Result<Self, BuildError> {
-        let runtime = runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
-        let clock = RuntimeClock::start();
-        let handle = builder.build_handle(clock)?;
-        runtime.spawn(handle.timer_driver(SleepTimer::new(clock)));
-        Ok(Self { handle, runtime })
+impl Drop for LastHandle {
+    fn drop(&mut self) {
+        self.0.with_time(|state, now| {
+            let held = state.core.metrics().send_held;
+            if !state.core.is_closing() && held.messages > 0 {
+                tracing::warn!(
+                    messages = held.messages,
+                    bytes = held.bytes,
+                    "a socket with unsent messages was dropped"
+                );
+            }
+            state.core.close(now, Duration::ZERO);
+            state.end_waiting();
+        });
     }
 }
 
-impl Socket {
+/// Served by a runtime.
+impl<R: Runtime> Socket<R> {
     /// Sets up a socket.
-    pub fn builder() -> Builder<Self> {
+    pub fn builder() -> Builder<R> {
         Builder::default()
     }
 
-    /// Accepts connections at `address`, and returns the address with its real port: port 0 stands for any free one.
-    /// May be called for any number of addresses.
+    pub(crate) fn start(core: aiomsg_proto::Socket, runtime: R) -> Self {
+        let socket = Self::assemble(core, Arc::new(runtime.clone()), runtime);
+        socket.runtime.spawn(TimerDriver::new(socket.shared.clone(), socket.runtime.timer()));
+        socket
+    }
+
+    /// The runtime that serves it, for code that does not care which one that is.
+    pub const fn runtime(&self) -> &R {
+        &self.runtime
+    }
+
+    /// Accepts connections at `address`, a host and a port, and returns the address with its real port: port 0 stands
+    /// for any free one. May be called for any number of addresses.
     ///
     /// # Errors
     /// What the system says if it cannot listen there, or that the socket is closed.
     ///
     /// # Cancel safety
     /// Dropped before it is ready, nothing is bound.
-    pub async fn bind(&self, address: impl ToSocketAddrs) -> io::Result<SocketAddr> {
+    pub async fn bind(&self, address: impl ToString) -> io::Result<SocketAddr> {
+        let address = address.to_string();
+        if port(&address).is_none() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, ConnectError::Address { address }));
+        }
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no addresses");
-        for address in tokio::net::lookup_host(address).await? {
-            let listening = {
-                // The listener belongs to the runtime of the socket, whichever the caller is in.
-                let _entered = self.runtime.enter();
-                net::listen(address)
-            };
-            match listening {
+        for address in resolve(&self.runtime, &address).await? {
+            match self.runtime.listen(address) {
                 Ok(listener) => return self.serve_listener(listener),
                 Err(error) => {
                     last = io::Error::new(error.kind(), format!("cannot listen at {address}: {error}"));
@@ -113,20 +125,11 @@ impl Socket {
         Err(last)
     }
 
-    fn serve_listener(&self, listener: TcpListener) -> io::Result<SocketAddr> {
+    fn serve_listener(&self, listener: R::Listener) -> io::Result<SocketAddr> {
         let address = listener.local_addr()?;
-        let acceptor = self.handle.listen(&address.to_string()).map_err(io::Error::other)?;
-        self.runtime.spawn(accept(acceptor, listener));
+        let acceptor = self.start_listening(&address.to_string()).map_err(io::Error::other)?;
+        self.runtime.spawn(serve::accept(self.runtime.clone(), acceptor, listener));
         Ok(address)
-    }
-
-    /// Stops accepting connections at `address`, as [`bind`](Self::bind) returned it, and waits until the address is
-    /// free. Connections that are up stay. False if none were accepted there.
-    ///
-    /// # Cancel safety
-    /// Once polled, it is done even if the future is dropped.
-    pub async fn unbind(&self, address: SocketAddr) -> bool {
-        self.handle.unlisten(&address.to_string()).await
     }
 
     /// Keeps a connection to `address`, a host and a port, from now on. Returns at once; the name is resolved and all
@@ -136,45 +139,105 @@ impl Socket {
     ///
     /// # Errors
     /// [`ConnectError`] if it is not an address, or the socket is closed.
-    pub fn connect(&self, address: impl Into<String>) -> Result<(), ConnectError> {
-        self.connect_resolving(address.into(), SystemResolver)
-    }
-
-    pub(crate) fn connect_resolving(
-        &self,
-        address: String,
-        resolver: impl Resolve,
-    ) -> Result<(), ConnectError> {
-        if !is_address(&address) {
+    pub fn connect(&self, address: impl ToString) -> Result<(), ConnectError> {
+        let address = address.to_string();
+        if !port(&address).is_some_and(|port| port != 0) {
             return Err(ConnectError::Address { address });
         }
-        let (_, dialer) = self.handle.dial(address)?;
-        self.runtime.spawn(dial(dialer, resolver, self.handle.config().connect_deadline()));
+        let (_, dialer) = self.start_dialling(address)?;
+        let deadline = self.config().connect_deadline();
+        self.runtime.spawn(serve::dial(self.runtime.clone(), dialer, deadline));
         Ok(())
+    }
+}
+
+impl<R> Socket<R> {
+    pub(crate) fn assemble(core: aiomsg_proto::Socket, clock: Arc<dyn Clock>, runtime: R) -> Self {
+        let shared = Arc::new(Shared::new(core, clock));
+        Self { _last: Arc::new(LastHandle(shared.clone())), shared, runtime }
+    }
+
+    pub(crate) fn start_dialling(&self, address: impl Into<Arc<str>>) -> Result<(DialId, Dialer), Closed> {
+        let address = address.into();
+        self.shared.with_time(|state, now| {
+            let id = state.core.dial(now, address)?;
+            state.dials.entry(id).or_default();
+            Ok((id, Dialer::new(self.shared.clone(), id)))
+        })
+    }
+
+    pub(crate) fn start_listening(&self, address: &str) -> Result<Acceptor, Closed> {
+        self.shared.with(|state| {
+            if state.core.is_closing() {
+                return Err(Closed);
+            }
+            state.listeners_made += 1;
+            let id = ListenerId(state.listeners_made);
+            state
+                .listeners
+                .insert(id, ListenerTask { address: address.to_owned(), ..ListenerTask::default() });
+            state.core.handle_listening(address);
+            Ok(Acceptor::new(self.shared.clone(), id))
+        })
+    }
+
+    /// Stops accepting connections at `address`, as [`bind`](Self::bind) returned it, and waits until the address is
+    /// free. Connections that are up stay. False if none were accepted there.
+    ///
+    /// # Cancel safety
+    /// Once polled, it is done even if the future is dropped.
+    pub async fn unbind(&self, address: impl ToString) -> bool {
+        let address = address.to_string();
+        let found = self.shared.with(|state| {
+            let mut found = false;
+            for task in state.listeners.values_mut().filter(|task| task.address == address && !task.stopped) {
+                found = true;
+                task.stopped = true;
+                state.woken.extend(task.waker.take());
+            }
+            found
+        });
+        let stopping = |task: &ListenerTask| task.stopped && task.address == address;
+        self.watch(|state| (!state.listeners.values().any(stopping)).then_some(())).await;
+        found
     }
 
     /// Stops keeping a connection to `address`, as it was given to [`connect`](Self::connect). What is being written
     /// there is finished, what the peer has sent is read. False if there was none.
-    pub fn disconnect(&self, address: &str) -> bool {
-        self.handle.undial(address)
+    pub fn disconnect(&self, address: impl ToString) -> bool {
+        let address = address.to_string();
+        self.shared.with_time(|state, now| {
+            let dialled: Vec<DialId> = state
+                .dials
+                .keys()
+                .copied()
+                .filter(|id| state.core.dial_address(*id) == Some(&*address))
+                .collect();
+            for id in &dialled {
+                state.core.undial(now, *id);
+                let waker = state.dials.get_mut(id).and_then(|task| task.waker.take());
+                state.woken.extend(waker);
+            }
+            !dialled.is_empty()
+        })
     }
 
     /// Ends the connection of a peer, whoever made it. A peer that keeps a connection to us comes back. False if no
     /// such peer is there.
     pub fn disconnect_peer(&self, identity: Identity) -> bool {
-        self.handle.disconnect(identity)
+        self.shared.with_time(|state, now| state.core.disconnect(now, identity))
     }
 
     /// Ends the connection of a peer, and refuses all that show its identity from now on, told by
     /// [`CloseReason::KeptOut`](aiomsg_proto::CloseReason::KeptOut). An identity is a claim: this keeps out who is mistaken
     /// or in the way, not who means harm.
     pub fn keep_out(&self, identity: Identity) {
-        self.handle.keep_out(identity);
+        self.shared.with_time(|state, now| state.core.keep_out(now, identity));
     }
 
     /// Takes back [`keep_out`](Self::keep_out). False if the identity was not kept out.
     pub fn let_in(&self, identity: Identity) -> bool {
-        self.handle.let_in(identity)
+        self.shared.with(|state| state.core.let_in(identity))
     }
 
     /// Sends a message to whom [`Config::send_mode`] says: to one peer after another, or to all. With nobody there it
@@ -190,7 +253,7 @@ impl Socket {
     /// # Cancel safety
     /// Dropped before it is ready, the message was not accepted, and is dropped.
     pub async fn send(&self, payload: impl Into<Bytes>) -> Result<(), SendError> {
-        self.handle.send(payload.into()).await
+        self.submit(Recipient::Mode, payload.into()).await
     }
 
     /// Sends a message to one peer, whatever the send mode. A peer that was there and left is waited for, for
@@ -206,7 +269,7 @@ impl Socket {
     /// # Cancel safety
     /// Dropped before it is ready, the message was not accepted, and is dropped.
     pub async fn send_to(&self, identity: Identity, payload: impl Into<Bytes>) -> Result<(), SendError> {
-        self.handle.send_to(identity, payload.into()).await
+        self.submit(Recipient::Peer(identity), payload.into()).await
     }
 
     /// As [`send`](Self::send), and tells what becomes of the message: the receipt that is returned is awaited for that.
@@ -218,7 +281,7 @@ impl Socket {
     /// # Cancel safety
     /// Dropped before it is ready, the message was not accepted. Dropping the receipt cancels nothing.
     pub async fn send_with_receipt(&self, payload: impl Into<Bytes>) -> Result<PendingReceipt, SendError> {
-        self.handle.send_with_receipt(None, payload.into()).await
+        self.submit_with_receipt(Recipient::Mode, payload.into()).await
     }
 
     /// As [`send_to`](Self::send_to), and tells what becomes of the message: the receipt that is returned is awaited for
@@ -234,7 +297,7 @@ impl Socket {
         identity: Identity,
         payload: impl Into<Bytes>,
     ) -> Result<PendingReceipt, SendError> {
-        self.handle.send_with_receipt(Some(identity), payload.into()).await
+        self.submit_with_receipt(Recipient::Peer(identity), payload.into()).await
     }
 
     /// As [`send`](Self::send), now or not at all. Never overtakes one that waits.
@@ -242,7 +305,7 @@ impl Socket {
     /// # Errors
     /// [`SendError::Full`] if it would have to wait, and those of [`send`](Self::send). The error has the message.
     pub fn try_send(&self, payload: impl Into<Bytes>) -> Result<(), SendError> {
-        self.handle.try_send(payload.into())
+        send::try_send(&self.shared, Recipient::Mode, payload.into())
     }
 
     /// As [`send_to`](Self::send_to), now or not at all. Never overtakes one that waits.
@@ -251,7 +314,7 @@ impl Socket {
     /// [`SendError::Full`] or [`SendError::PeerFull`] if it would have to wait, and those of
     /// [`send_to`](Self::send_to). The error has the message.
     pub fn try_send_to(&self, identity: Identity, payload: impl Into<Bytes>) -> Result<(), SendError> {
-        self.handle.try_send_to(identity, payload.into())
+        send::try_send(&self.shared, Recipient::Peer(identity), payload.into())
     }
 
     /// The next message, from whichever peer.
@@ -262,7 +325,7 @@ impl Socket {
     /// # Cancel safety
     /// Dropped before it is ready, no message was taken: safe in `select!` and under a timeout.
     pub async fn recv(&self) -> Result<Bytes, Closed> {
-        self.handle.recv().await.map(|received| received.payload)
+        self.recv_from().await.map(|received| received.payload)
     }
 
     /// The next message with what is known of it, above all who sent it.
@@ -273,7 +336,9 @@ impl Socket {
     /// # Cancel safety
     /// Dropped before it is ready, no message was taken: safe in `select!` and under a timeout.
     pub async fn recv_from(&self) -> Result<Received, Closed> {
-        self.handle.recv().await
+        let received = Recv::new(&self.shared).await?;
+        acknowledge(&self.shared, received.identity, received.request);
+        Ok(received)
     }
 
     /// The next message, to be acknowledged when the application has done with it; for [`Acknowledge::Manual`](aiomsg_proto::Acknowledge::Manual). Dropped
@@ -286,7 +351,7 @@ impl Socket {
     /// # Cancel safety
     /// Dropped before it is ready, no message was taken: safe in `select!` and under a timeout.
     pub async fn recv_message(&self) -> Result<Message, Closed> {
-        self.handle.recv_message().await
+        Ok(Message::new(self.shared.clone(), Recv::new(&self.shared).await?))
     }
 
     /// The next message with what is known of it, if one is there.
@@ -294,29 +359,29 @@ impl Socket {
     /// # Errors
     /// [`Closed`] when the socket is closed and all that came before was taken.
     pub fn try_recv(&self) -> Result<Option<Received>, Closed> {
-        self.handle.try_recv()
+        recv::try_recv(&self.shared)
     }
 
     /// The messages that arrive, as a stream that ends when the socket is closed. Several streams and
     /// [`recv`](Self::recv) share the messages: each goes to one of them.
     pub fn messages(&self) -> MessageStream {
-        self.handle.messages()
+        MessageStream(self.messages_from())
     }
 
     /// As [`messages`](Self::messages), with what is known of each.
     pub fn messages_from(&self) -> ReceivedStream {
-        self.handle.messages_from()
+        ReceivedStream::new(self.shared.clone())
     }
 
     /// What happens to the socket from now on: peers that come and go, attempts to connect, losses. Each stream gets
     /// all events, and one that is 1,024 behind is told how many it missed.
     pub fn events(&self) -> EventStream {
-        self.handle.events()
+        EventStream::new(self.shared.clone())
     }
 
     /// The peers that are there, in no particular order.
     pub fn peers(&self) -> Vec<PeerInfo> {
-        self.handle.peers()
+        self.shared.with(|state| state.core.peers())
     }
 
     /// Waits until at least `count` peers are there. What is published from then on reaches all of them.
@@ -327,22 +392,25 @@ impl Socket {
     /// # Cancel safety
     /// May be dropped at any time.
     pub async fn wait_for_peers(&self, count: usize) -> Result<(), Closed> {
-        self.handle.wait_for_peers(count).await
+        self.watch(|State { core, .. }| {
+            if core.is_closing() { Some(Err(Closed)) } else { (core.peer_count() >= count).then_some(Ok(())) }
+        })
+        .await
     }
 
     /// Counters since the socket was built, and what it holds now.
     pub fn metrics(&self) -> Metrics {
-        self.handle.metrics()
+        self.shared.with(|state| state.core.metrics())
     }
 
     /// Who this socket says it is.
     pub fn identity(&self) -> Identity {
-        self.handle.identity()
+        self.shared.with(|state| state.core.identity())
     }
 
     /// The settings of this socket.
     pub fn config(&self) -> Config {
-        self.handle.config()
+        self.shared.with(|state| state.core.config().clone())
     }
 
     /// Closes the socket: accepts no further message, hands over what is held for up to [`Config::linger`], then ends
@@ -353,7 +421,7 @@ impl Socket {
     /// # Cancel safety
     /// Once polled, closing goes on by itself; another call gives the report.
     pub async fn close(&self) -> CloseReport {
-        self.close_within(self.handle.config().linger_time()).await
+        self.close_within(self.config().linger_time()).await
     }
 
     /// As [`close`](Self::close), lingering for at most this long.
@@ -361,67 +429,68 @@ impl Socket {
     /// # Cancel safety
     /// Once polled, closing goes on by itself; another call gives the report.
     pub async fn close_within(&self, linger: Duration) -> CloseReport {
-        self.handle.close(linger).await
+        self.start_close(linger);
+        self.watch(|state| state.core.close_report().filter(|_| state.listeners.is_empty())).await
     }
-}
 
-/// Whether this is a host and a port.
-fn is_address(address: &str) -> bool {
-    address
-        .rsplit_once(':')
-        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0))
-}
-
-/// Serves a connection, if the core takes it on.
-fn spawn(driver: Option<LinkDriver<TcpLink>>) {
-    if let Some(driver) = driver {
-        tokio::spawn(driver);
+    async fn submit(&self, to: Recipient, payload: Bytes) -> Result<(), SendError> {
+        Send::new(&self.shared, Order { to, receipt: false }, payload).await.map(|_| ())
     }
-}
 
-/// Accepts connections until the socket closes or stops listening here. The listener is dropped first then, so that its
-/// address is free when the acceptor says that nobody listens.
-async fn accept(acceptor: Acceptor, listener: TcpListener) {
-    let mut failing = false;
-    loop {
-        let accepted = poll_fn(|cx| match ready!(acceptor.poll_gate(cx)) {
-            Gate::Open => listener.poll_accept(cx).map(Some),
-            _ => Poll::Ready(None),
+    async fn submit_with_receipt(&self, to: Recipient, payload: Bytes) -> Result<PendingReceipt, SendError> {
+        let receipt = Send::new(&self.shared, Order { to, receipt: true }, payload).await?;
+        Ok(PendingReceipt::new(self.shared.clone(), receipt))
+    }
+
+    fn start_close(&self, linger: Duration) {
+        // What was taken is acknowledged before.
+        self.shared.with_inbox(|inbox, wakes| {
+            self.shared.with_time_into(wakes, |state, now| {
+                state.core.poll_received(now, inbox);
+                state.core.close(now, linger);
+                state.end_waiting();
+            });
         });
-        match accepted.await {
-            None => return,
-            Some(Ok((stream, peer))) => {
-                failing = false;
-                if let Ok(link) = TcpLink::new(stream) {
-                    spawn(acceptor.accepted(link, peer.to_string()));
+    }
+
+    /// Waits until `look` finds something.
+    async fn watch<T>(&self, look: impl Fn(&State) -> Option<T>) -> T {
+        let mut watch = Watch { shared: &self.shared, ticket: None };
+        poll_fn(|cx| {
+            let Watch { shared, ticket } = &mut watch;
+            shared.with(|state| match look(state) {
+                Some(found) => {
+                    state.watchers.leave(ticket);
+                    Poll::Ready(found)
                 }
-            }
-            // The peer gave up while it waited to be accepted.
-            Some(Err(error)) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Some(Err(error)) => {
-                if !core::mem::replace(&mut failing, true) {
-                    acceptor.failed(&error);
+                None => {
+                    state.watchers.wait(ticket, cx.waker());
+                    Poll::Pending
                 }
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+            })
+        })
+        .await
+    }
+}
+
+/// A task's place among the watchers.
+#[derive(Debug)]
+struct Watch<'a> {
+    shared: &'a Arc<Shared>,
+    ticket: Option<Ticket>,
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        let Self { shared, ticket } = self;
+        if ticket.is_some() {
+            shared.with(|state| state.watchers.leave(ticket));
         }
     }
 }
 
-/// Connects to an address whenever it is due.
-async fn dial(dialer: Dialer, resolver: impl Resolve, deadline: Duration) {
-    while let Some(address) = dialer.attempt().await {
-        let attempt = tokio::time::timeout(deadline, net::connect(&address, &resolver)).await;
-        match attempt.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-            Ok((stream, peer)) => serve_dialled(&dialer, stream, peer),
-            Err(error) => dialer.failed(&error),
-        }
-    }
-}
-
-fn serve_dialled(dialer: &Dialer, stream: TcpStream, peer: SocketAddr) {
-    match TcpLink::new(stream) {
-        Ok(link) => spawn(dialer.connected(link, Arc::from(peer.to_string()))),
-        Err(error) => dialer.failed(&error),
-    }
+/// The port of an address, if it is a host and a port.
+fn port(address: &str) -> Option<u16> {
+    let (host, port) = address.rsplit_once(':')?;
+    port.parse().ok().filter(|_| !host.is_empty())
 }

@@ -1,0 +1,89 @@
+//! Smart sockets for smol: messages instead of streams, over TCP, between any number of peers.
+//!
+//! One [`Socket`] binds, connects, or both, to any number of peers. [`Socket::send`] distributes messages, to one peer
+//! after another or to all; [`Socket::send_to`] addresses one; [`Socket::recv`] gets what any of them sends. Connections
+//! that are lost are made again, messages wait while nobody is there, heartbeats find peers that have vanished. It
+//! speaks with the `aiomsg` packages of Python and other languages, those of 2026 as well as those of 2019.
+//!
+//! ```
+//! use aiomsg_smol::Socket;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # smol::block_on(async {
+//! let server = Socket::builder().build()?;
+//! let address = server.bind("127.0.0.1:0").await?;
+//!
+//! let client = Socket::builder().build()?;
+//! client.connect(address.to_string())?;
+//! client.send("what time is it?").await?;
+//!
+//! let question = server.recv_from().await?;
+//! assert_eq!(question.payload, "what time is it?");
+//! server.send_to(question.identity, "high time").await?;
+//! assert_eq!(client.recv().await?, "high time");
+//!
+//! client.close().await;
+//! server.close().await;
+//! # Ok(())
+//! # })
+//! # }
+//! ```
+//!
+//! # Which end binds
+//!
+//! It does not matter for anything else. Let the end bind whose address is known and stays, and let the end connect of
+//! which there may be several.
+//!
+//! # What happens to a message
+//!
+//! A message is accepted when [`Socket::send`] is ready. It is handed to the operating system as soon as there is a peer
+//! that can take it. If the connection is lost before its last byte was taken, it goes to another peer, or to the same
+//! one when it is back. What the operating system had taken by then may be lost with the connection.
+//!
+//! Everything that waits is bounded, see [`Config`]: sending waits when the bound is reached, and receiving stops reading
+//! so that the sender feels it. A publisher does not wait for subscribers that do not keep up; [`SlowPeer`] says what
+//! happens to them.
+//!
+//! # Runtime
+//!
+//! A socket is served by the global executor of smol, whose threads start by themselves (one, unless `SMOL_THREADS` says
+//! more). To have it served by another executor, on threads of your choice or on one alone, give it to the builder:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use aiomsg_smol::{Smol, Socket};
+//!
+//! let executor = Arc::new(smol::Executor::new());
+//! smol::block_on(executor.run(async {
+//!     let socket = Socket::builder().runtime(Smol::on(executor.clone())).build()?;
+//!     socket.bind("127.0.0.1:0").await?;
+//!     socket.close().await;
+//!     Ok::<(), Box<dyn std::error::Error>>(())
+//! }))?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Rust version
+//!
+//! 1.89 or newer.
+#[expect(unnameable_types, reason = "what serves a socket needs no name")]
+mod runtime;
+
+pub use aiomsg_driver::{
+    BuildError, ConnectError, EventStream, Message, MessageStream, PendingReceipt, ReceivedStream, Runtime,
+};
+pub use aiomsg_proto::{
+    Acknowledge, CloseReason, CloseReport, Closed, Config, ConfigError, ConnectionId, DeliveryGuarantee,
+    DialId, Dialect, DuplicateIdentity, Event, Identity, IdentityForm, Limit, Metrics, Origin,
+    ParseIdentityError, PeerInfo, Protocol, Receipt, Receive, Received, SendError, SendMode, SlowPeer, Usage,
+};
+pub use bytes::Bytes;
+
+pub use self::runtime::Smol;
+
+/// A smart socket that is served by smol.
+pub type Socket = aiomsg_driver::Socket<Smol>;
+
+/// Sets up a [`Socket`].
+pub type Builder = aiomsg_driver::Builder<Smol>;

@@ -1,0 +1,190 @@
+//! What smol brings: tasks, streams, time, names.
+
+use std::future::Future;
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener as StdListener, TcpStream};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use aiomsg_driver::{Clock, Link, Listener, MonotonicClock, Runtime, Timer};
+use aiomsg_proto::Instant;
+use async_io::Async;
+use bytes::BytesMut;
+use smol::Executor;
+use socket2::{Domain, Socket, Type};
+
+/// Connections that the system keeps for us until they are accepted. Many clients come back at once after an outage.
+const BACKLOG: i32 = 4_096;
+
+/// Serves sockets with the tasks and timers of smol.
+///
+/// A socket is served by the global executor, which runs on threads of its own. To have it served by an executor of
+/// yours, and so by the threads that run that one, give the builder that:
+/// `Socket::builder().runtime(Smol::on(executor))`.
+#[derive(Clone, Debug)]
+pub struct Smol {
+    /// The global one if there is none.
+    executor: Option<Arc<Executor<'static>>>,
+    clock: MonotonicClock,
+}
+
+impl Smol {
+    /// The executor that runs the tasks of the socket. Somebody must run it, or nothing happens.
+    pub fn on(executor: Arc<Executor<'static>>) -> Self {
+        Self { executor: Some(executor), clock: MonotonicClock::start() }
+    }
+}
+
+impl Clock for Smol {
+    fn now(&self) -> Instant {
+        self.clock.now()
+    }
+}
+
+impl Runtime for Smol {
+    type Link = TcpLink;
+    type Listener = TcpListener;
+    type Timer = SystemTimer;
+
+    fn current() -> Option<Self> {
+        Some(Self { executor: None, clock: MonotonicClock::start() })
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let task = match &self.executor {
+            Some(executor) => executor.spawn(task),
+            None => smol::spawn(task),
+        };
+        task.detach();
+    }
+
+    fn timer(&self) -> SystemTimer {
+        SystemTimer { clock: self.clock, timer: async_io::Timer::never(), set: None }
+    }
+
+    async fn resolve(&self, name: &str) -> io::Result<Vec<SocketAddr>> {
+        smol::net::resolve(name).await
+    }
+
+    async fn connect(&self, address: SocketAddr) -> io::Result<(TcpLink, SocketAddr)> {
+        let stream = Async::<TcpStream>::connect(address).await?;
+        let own = stream.get_ref().local_addr()?;
+        Ok((TcpLink::new(stream)?, own))
+    }
+
+    fn listen(&self, address: SocketAddr) -> io::Result<TcpListener> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        #[cfg(unix)]
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(TcpListener(Async::new(socket.into())?))
+    }
+}
+
+/// A TCP connection.
+#[derive(Debug)]
+pub struct TcpLink(Async<TcpStream>);
+
+impl TcpLink {
+    fn new(stream: Async<TcpStream>) -> io::Result<Self> {
+        stream.get_ref().set_nodelay(true)?;
+        Ok(Self(stream))
+    }
+}
+
+/// Reads into the room behind what is in `buffer`.
+fn read(mut stream: &TcpStream, buffer: &mut BytesMut) -> io::Result<usize> {
+    let filled = buffer.len();
+    // Without unsafe code, memory that is read into has to be written first.
+    buffer.resize(buffer.capacity(), 0);
+    let read = buffer.get_mut(filled..).map_or(Ok(0), |room| stream.read(room));
+    buffer.truncate(filled + read.as_ref().map_or(0, |count| *count));
+    read
+}
+
+impl Link for TcpLink {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
+        loop {
+            match read(self.0.get_ref(), buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => return Poll::Ready(result),
+            }
+            ready!(self.0.poll_readable(cx))?;
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        loop {
+            match self.0.get_ref().write_vectored(slices) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => return Poll::Ready(result),
+            }
+            ready!(self.0.poll_writable(cx))?;
+        }
+    }
+
+    fn poll_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.0.get_ref().shutdown(Shutdown::Write) {
+            // The peer was first.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
+            result => Poll::Ready(result),
+        }
+    }
+}
+
+/// A TCP port where connections are accepted.
+#[derive(Debug)]
+pub struct TcpListener(Async<StdListener>);
+
+impl Listener for TcpListener {
+    type Link = TcpLink;
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpLink, SocketAddr)>> {
+        loop {
+            match self.0.get_ref().accept() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok((stream, peer)) => {
+                    let link = Async::new(stream).and_then(TcpLink::new);
+                    return Poll::Ready(link.map(|link| (link, peer)).map_err(lost));
+                }
+            }
+            ready!(self.0.poll_readable(cx))?;
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.get_ref().local_addr()
+    }
+}
+
+/// A connection failed that was just accepted: its peer has gone.
+fn lost(error: io::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, error)
+}
+
+/// A timer that is set anew only when the deadline changes.
+#[derive(Debug)]
+pub struct SystemTimer {
+    clock: MonotonicClock,
+    timer: async_io::Timer,
+    /// When it goes off, if it has not yet.
+    set: Option<Instant>,
+}
+
+impl Timer for SystemTimer {
+    fn poll_until(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
+        if self.set != Some(at) {
+            self.timer.set_at(self.clock.to_std(at));
+            self.set = Some(at);
+        }
+        ready!(Pin::new(&mut self.timer).poll(cx));
+        self.set = None;
+        Poll::Ready(())
+    }
+}

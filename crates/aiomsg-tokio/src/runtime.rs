@@ -1,0 +1,179 @@
+//! What tokio brings: tasks, streams, time, names.
+
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use aiomsg_driver::{Clock, Link, Listener, Runtime, Timer};
+use aiomsg_proto::Instant;
+use bytes::BytesMut;
+use tokio::io::AsyncWrite;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::runtime;
+use tokio::time::Sleep;
+
+/// Connections that the system keeps for us until they are accepted. Many clients come back at once after an outage.
+const BACKLOG: u32 = 4_096;
+
+/// A tokio runtime that serves sockets.
+///
+/// A socket that is built inside a runtime is served by that one. To have it served by another, give the builder
+/// that: `Socket::builder().runtime(Tokio::on(handle))`.
+#[derive(Clone, Debug)]
+pub struct Tokio {
+    handle: runtime::Handle,
+    /// The clock of the runtime can be paused by tests of an application. Timers go by the same.
+    epoch: tokio::time::Instant,
+}
+
+impl Tokio {
+    /// The runtime of this handle, which must have I/O and time enabled.
+    pub fn on(handle: runtime::Handle) -> Self {
+        Self { handle, epoch: tokio::time::Instant::now() }
+    }
+}
+
+impl Clock for Tokio {
+    fn now(&self) -> Instant {
+        Instant::EPOCH + self.epoch.elapsed()
+    }
+}
+
+impl Runtime for Tokio {
+    type Link = TcpLink;
+    type Listener = TcpListener;
+    type Timer = SleepTimer;
+
+    fn current() -> Option<Self> {
+        runtime::Handle::try_current().ok().map(Self::on)
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.handle.spawn(task);
+    }
+
+    fn timer(&self) -> SleepTimer {
+        let _entered = self.handle.enter();
+        SleepTimer { epoch: self.epoch, sleep: Box::pin(tokio::time::sleep(Duration::ZERO)) }
+    }
+
+    async fn resolve(&self, name: &str) -> io::Result<Vec<SocketAddr>> {
+        let name = name.to_owned();
+        let found = self.handle.spawn_blocking(move || name.to_socket_addrs());
+        Ok(found.await.map_err(io::Error::other)??.collect())
+    }
+
+    async fn connect(&self, address: SocketAddr) -> io::Result<(TcpLink, SocketAddr)> {
+        let stream = TcpStream::connect(address).await?;
+        let own = stream.local_addr()?;
+        Ok((TcpLink::new(stream)?, own))
+    }
+
+    fn listen(&self, address: SocketAddr) -> io::Result<TcpListener> {
+        // The listener belongs to this runtime, whichever the caller is in.
+        let _entered = self.handle.enter();
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        #[cfg(unix)]
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG).map(TcpListener)
+    }
+}
+
+/// A TCP connection.
+#[derive(Debug)]
+pub struct TcpLink(TcpStream);
+
+impl TcpLink {
+    fn new(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        Ok(Self(stream))
+    }
+}
+
+impl Link for TcpLink {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
+        loop {
+            match self.0.try_read_buf(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.0.poll_read_ready(cx))?;
+                }
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        loop {
+            match self.0.try_write_vectored(slices) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.0.poll_write_ready(cx))?;
+                }
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+/// A TCP port where connections are accepted.
+#[derive(Debug)]
+pub struct TcpListener(tokio::net::TcpListener);
+
+impl Listener for TcpListener {
+    type Link = TcpLink;
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpLink, SocketAddr)>> {
+        let (stream, peer) = ready!(self.0.poll_accept(cx))?;
+        Poll::Ready(TcpLink::new(stream).map(|link| (link, peer)).map_err(lost))
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+/// A connection failed that was just accepted: its peer has gone.
+fn lost(error: io::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, error)
+}
+
+/// A timer that is set anew only when the deadline changes.
+#[derive(Debug)]
+pub struct SleepTimer {
+    epoch: tokio::time::Instant,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl Timer for SleepTimer {
+    fn poll_until(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
+        let deadline = self.epoch + at.saturating_duration_since(Instant::EPOCH);
+        if self.sleep.deadline() != deadline {
+            self.sleep.as_mut().reset(deadline);
+        }
+        self.sleep.as_mut().poll(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn small_writes_are_not_held_back() {
+        let tokio = Tokio::current().expect("a runtime");
+        let mut listener = tokio.listen(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let accepted = std::future::poll_fn(|cx| listener.poll_accept(cx));
+        let (near, far) = tokio::join!(tokio.connect(address), accepted);
+        for link in [near.expect("connected").0, far.expect("accepted").0] {
+            assert!(link.0.nodelay().expect("open"));
+        }
+    }
+}
