@@ -4,9 +4,11 @@ use std::io::{self, Read};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use aiomsg_tokio::{Closed, Event, Limit, SendError};
+use aiomsg_proto::{Closed, Event, Limit, SendError};
 
-use crate::support::{EchoServer, Raw, builder, data, event, frame, hello, pair, within};
+use crate::support::{
+    Adapter, EchoServer, Raw, builder, data, event, frame, hello, pair, spawn, within, yield_now,
+};
 
 const LENGTH: usize = 10_000;
 
@@ -32,8 +34,8 @@ fn read_slowly(raw: &mut Raw, pause: Duration) -> io::Result<usize> {
 }
 
 /// Accepts messages for a raw peer, then closes. Returns how many the report counts as handed over or dropped.
-fn send_and_close(server: &EchoServer, count: usize) -> (usize, usize) {
-    server.runtime.block_on(async {
+fn send_and_close<R: Adapter>(server: &EchoServer<R>, count: usize) -> (usize, usize) {
+    server.block_on(async {
         within("a peer", server.socket.wait_for_peers(1)).await.expect("open");
         let before = server.socket.metrics().handed_over.messages;
         for _ in 0..count {
@@ -44,9 +46,8 @@ fn send_and_close(server: &EchoServer, count: usize) -> (usize, usize) {
     })
 }
 
-#[test]
-fn a_peer_that_reads_slowly_reads_everything_before_the_end() {
-    let server = EchoServer::start(|builder| builder);
+fn a_peer_that_reads_slowly_reads_everything_before_the_end<R: Adapter>() {
+    let server = EchoServer::<R>::start(|builder| builder);
     let mut raw = server.raw();
     raw.greet(1);
     let reading = thread::spawn(move || read_slowly(&mut raw, Duration::from_millis(5)));
@@ -56,9 +57,8 @@ fn a_peer_that_reads_slowly_reads_everything_before_the_end() {
 }
 
 /// What a peer still sends must not destroy what it has not read yet.
-#[test]
-fn a_peer_that_keeps_talking_reads_everything_before_the_end() {
-    let server = EchoServer::start(|builder| builder.receive_buffer(Limit::new(10, 100_000)));
+fn a_peer_that_keeps_talking_reads_everything_before_the_end<R: Adapter>() {
+    let server = EchoServer::<R>::start(|builder| builder.receive_buffer(Limit::new(10, 100_000)));
     let mut raw = server.raw();
     raw.greet(1);
     let mut talking = Raw(raw.0.try_clone().expect("open"));
@@ -76,12 +76,11 @@ fn a_peer_that_keeps_talking_reads_everything_before_the_end() {
     talk.join().expect("no panic").expect("all of it was read");
 }
 
-#[tokio::test]
-async fn a_peer_that_reads_nothing_delays_closing_by_the_linger_time_and_a_second() {
+async fn a_peer_that_reads_nothing_delays_closing_by_the_linger_time_and_a_second<R: Adapter>() {
     let linger = Duration::from_millis(300);
     let (far, near) = pair(
-        builder().receive_buffer(Limit::new(1, 1_000)),
-        builder().linger(linger).send_buffer(Limit::new(1_000, 1 << 30)),
+        builder::<R>().receive_buffer(Limit::new(1, 1_000)),
+        builder::<R>().linger(linger).send_buffer(Limit::new(1_000, 1 << 30)),
     )
     .await;
     let mut accepted = 0;
@@ -100,9 +99,8 @@ async fn a_peer_that_reads_nothing_delays_closing_by_the_linger_time_and_a_secon
     drop(far);
 }
 
-#[tokio::test]
-async fn closing_hands_everything_over_and_the_peer_can_take_it_later() {
-    let (far, near) = pair(builder(), builder()).await;
+async fn closing_hands_everything_over_and_the_peer_can_take_it_later<R: Adapter>() {
+    let (far, near) = pair(builder::<R>(), builder::<R>()).await;
     let mut events = far.events();
     for n in 0..1_000_u32 {
         near.send(n.to_be_bytes().to_vec()).await.expect("open");
@@ -117,21 +115,19 @@ async fn closing_hands_everything_over_and_the_peer_can_take_it_later() {
     assert_eq!(near.recv().await, Err(Closed));
 }
 
-#[tokio::test]
-async fn closing_ends_a_recv_that_waits() {
-    let (_far, near) = pair(builder(), builder()).await;
-    let waiting = tokio::spawn({
+async fn closing_ends_a_recv_that_waits<R: Adapter>() {
+    let (_far, near) = pair(builder::<R>(), builder::<R>()).await;
+    let waiting = spawn::<R, _>({
         let near = near.clone();
         async move { near.recv().await }
     });
-    tokio::task::yield_now().await;
+    yield_now().await;
     within("closing", near.close()).await;
-    assert_eq!(within("the end", waiting).await.expect("no panic"), Err(Closed));
+    assert_eq!(within("the end", waiting).await, Err(Closed));
 }
 
-#[tokio::test]
-async fn dropping_the_last_handle_ends_the_connections_and_frees_the_port() {
-    let (far, near) = pair(builder(), builder()).await;
+async fn dropping_the_last_handle_ends_the_connections_and_frees_the_port<R: Adapter>() {
+    let (far, near) = pair(builder::<R>(), builder::<R>()).await;
     let mut events = near.events();
     let identity = far.identity();
     drop(far);
@@ -140,16 +136,18 @@ async fn dropping_the_last_handle_ends_the_connections_and_frees_the_port() {
 }
 
 /// A peer that ends its writing half has said all it wants to say; it is answered no more.
-#[test]
-fn what_was_sent_before_the_end_of_a_stream_is_received() {
-    let server = EchoServer::start(|builder| builder);
+fn what_was_sent_before_the_end_of_a_stream_is_received<R: Adapter>() {
+    let server = EchoServer::<R>::start(|builder| builder);
     let mut events = server.socket.events();
     let mut raw = server.raw();
     raw.write(&[hello(9), data(b"one"), data(b"two"), frame(&[3])[..3].to_vec()].concat());
     raw.0.shutdown(std::net::Shutdown::Write).expect("open");
     raw.assert_closed("after the end of the stream");
-    server
-        .runtime
-        .block_on(event(&mut events, "the end", |event| matches!(event, Event::Disconnected { .. })));
+    server.block_on(event(&mut events, "the end", |event| matches!(event, Event::Disconnected { .. })));
     assert_eq!(server.socket.metrics().received.messages, 2);
+}
+
+on_both! {
+    async a_peer_that_reads_nothing_delays_closing_by_the_linger_time_and_a_second, closing_hands_everything_over_and_the_peer_can_take_it_later, closing_ends_a_recv_that_waits, dropping_the_last_handle_ends_the_connections_and_frees_the_port;
+    sync a_peer_that_reads_slowly_reads_everything_before_the_end, a_peer_that_keeps_talking_reads_everything_before_the_end, what_was_sent_before_the_end_of_a_stream_is_received;
 }

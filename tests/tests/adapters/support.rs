@@ -1,14 +1,19 @@
 //! Sockets that reconnect fast, peers that are no sockets, and deadlines.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use aiomsg_tokio::{Builder, Event, EventStream, Socket};
-use futures_core::Stream;
-use tokio::runtime::{self, Runtime};
+use aiomsg_driver::{Builder, EventStream, Runtime, Socket};
+use aiomsg_proto::Event;
+use aiomsg_smol::Smol;
+use aiomsg_tokio::Tokio;
+pub(crate) use futures_lite::future::yield_now;
+use futures_lite::{Stream, StreamExt, future};
+use tokio::sync::oneshot;
 
 /// The longest that a test waits for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -16,38 +21,120 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Any free port of this machine.
 pub(crate) const LOCAL: &str = "127.0.0.1:0";
 
-/// Waits for an event, with a deadline.
-pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(PATIENCE, future).await {
-        Ok(output) => output,
-        Err(_) => panic!("{what}: not within {PATIENCE:?}"),
+/// A runtime that can be started by a test.
+pub(crate) trait Adapter: Runtime {
+    /// What keeps the runtime going.
+    type Home;
+
+    /// Starts the runtime on threads of its own.
+    fn on_threads() -> Self::Home;
+
+    /// Starts it on the thread that blocks, where it can be had so.
+    fn on_one_thread() -> Self::Home;
+
+    /// Waits for a future inside the runtime.
+    fn block_on<T>(home: &Self::Home, future: impl Future<Output = T>) -> T;
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        Self::block_on(&Self::on_one_thread(), future)
     }
 }
 
-/// Settings under which a lost connection is back soon.
-pub(crate) fn builder() -> Builder {
-    let soon = Duration::from_millis(10);
-    Socket::builder().reconnect_delay(soon).reconnect_delay_max(10 * soon)
+impl Adapter for Tokio {
+    type Home = tokio::runtime::Runtime;
+
+    fn on_threads() -> Self::Home {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(4).enable_all().build().expect("threads")
+    }
+
+    fn on_one_thread() -> Self::Home {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+    }
+
+    fn block_on<T>(home: &Self::Home, future: impl Future<Output = T>) -> T {
+        home.block_on(future)
+    }
 }
 
-pub(crate) fn socket() -> Socket {
-    builder().build().expect("valid settings, inside a runtime")
+/// The global executor, whose threads are there for all tests of a process.
+impl Adapter for Smol {
+    type Home = ();
+
+    fn on_threads() {}
+
+    fn on_one_thread() {}
+
+    fn block_on<T>((): &(), future: impl Future<Output = T>) -> T {
+        smol::block_on(future)
+    }
+}
+
+/// The result of a future, unless it takes longer than `span`; on whatever runtime.
+pub(crate) async fn timeout<T>(span: Duration, future: impl Future<Output = T>) -> Option<T> {
+    let elapsed = async {
+        async_io::Timer::after(span).await;
+        None
+    };
+    future::or(async { Some(future.await) }, elapsed).await
+}
+
+/// Waits for an event, with a deadline.
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match timeout(PATIENCE, future).await {
+        Some(output) => output,
+        None => panic!("{what}: not within {PATIENCE:?}"),
+    }
+}
+
+/// A task that runs; awaited, it gives its result.
+pub(crate) struct Task<T>(oneshot::Receiver<T>);
+
+impl<T> Future for Task<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        Pin::new(&mut self.0).poll(cx).map(|result| result.expect("the task does not panic"))
+    }
+}
+
+/// Starts a task.
+pub(crate) fn spawn<R: Adapter, T: Send + 'static>(
+    task: impl Future<Output = T> + Send + 'static,
+) -> Task<T> {
+    let (sender, receiver) = oneshot::channel();
+    let runtime = R::current().expect("inside a runtime");
+    runtime.spawn(async move {
+        // Perhaps nobody waits for it.
+        drop(sender.send(task.await));
+    });
+    Task(receiver)
+}
+
+/// Settings under which a lost connection is back soon.
+pub(crate) fn builder<R: Adapter>() -> Builder<R> {
+    let soon = Duration::from_millis(10);
+    Socket::<R>::builder().reconnect_delay(soon).reconnect_delay_max(10 * soon)
+}
+
+pub(crate) fn socket<R: Adapter>() -> Socket<R> {
+    builder::<R>().build().expect("valid settings, inside a runtime")
 }
 
 /// Binds a socket to a free port.
-pub(crate) async fn bind(socket: &Socket) -> SocketAddr {
+pub(crate) async fn bind<R: Adapter>(socket: &Socket<R>) -> SocketAddr {
     socket.bind(LOCAL).await.expect("a free port")
 }
 
 /// Connects a socket, and waits until it has one peer more.
-pub(crate) async fn join(socket: &Socket, address: SocketAddr) {
+pub(crate) async fn join<R: Adapter>(socket: &Socket<R>, address: SocketAddr) {
     let peers = socket.peers().len() + 1;
-    socket.connect(address.to_string()).expect("an address");
+    socket.connect(address).expect("an address");
     within("a peer", socket.wait_for_peers(peers)).await.expect("open");
 }
 
 /// Two sockets with a connection between them, the first of which listens.
-pub(crate) async fn pair(far: Builder, near: Builder) -> (Socket, Socket) {
+pub(crate) async fn pair<R: Adapter>(far: Builder<R>, near: Builder<R>) -> (Socket<R>, Socket<R>) {
     let (far, near) = (far.build().expect("valid"), near.build().expect("valid"));
     let address = bind(&far).await;
     join(&near, address).await;
@@ -75,45 +162,48 @@ pub(crate) async fn event(events: &mut EventStream, what: &str, is_it: impl Fn(&
 }
 
 pub(crate) async fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
-    within("the next item", poll_fn(|cx| Pin::new(&mut *stream).poll_next(cx))).await
+    within("the next item", stream.next()).await
 }
 
 /// Sends something and waits for the answer.
-pub(crate) async fn round_trip(asker: &Socket, text: &str) {
+pub(crate) async fn round_trip<R: Adapter>(asker: &Socket<R>, text: &str) {
     asker.send(text.to_owned()).await.expect("open");
     assert_eq!(within("an answer", asker.recv()).await.expect("open"), text);
 }
 
 /// A socket that returns to each peer what it sends, on threads of its own.
-pub(crate) struct EchoServer {
-    pub(crate) runtime: Runtime,
-    pub(crate) socket: Socket,
+pub(crate) struct EchoServer<R: Adapter> {
+    home: R::Home,
+    pub(crate) socket: Socket<R>,
     pub(crate) address: SocketAddr,
 }
 
-impl EchoServer {
-    pub(crate) fn start(configure: impl FnOnce(Builder) -> Builder) -> Self {
-        let runtime =
-            runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
-        let (socket, address) = runtime.block_on(async {
-            let socket = configure(builder()).build().expect("valid");
+impl<R: Adapter> EchoServer<R> {
+    pub(crate) fn start(configure: impl FnOnce(Builder<R>) -> Builder<R>) -> Self {
+        let home = R::on_threads();
+        let (socket, address) = R::block_on(&home, async {
+            let socket = configure(builder::<R>()).build().expect("valid");
             let address = bind(&socket).await;
+            let server = socket.clone();
+            drop(spawn::<R, _>(async move {
+                while let Ok(received) = server.recv_from().await {
+                    // A peer that has gone meanwhile gets no answer.
+                    drop(server.send_to(received.identity, received.payload).await);
+                }
+            }));
             (socket, address)
         });
-        let server = socket.clone();
-        runtime.spawn(async move {
-            while let Ok(received) = server.recv_from().await {
-                // A peer that has gone meanwhile gets no answer.
-                drop(server.send_to(received.identity, received.payload).await);
-            }
-        });
-        Self { runtime, socket, address }
+        Self { home, socket, address }
+    }
+
+    pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        R::block_on(&self.home, future)
     }
 
     /// Has a new client served.
     pub(crate) fn assert_serves(&self) {
-        self.runtime.block_on(async {
-            let client = socket();
+        self.block_on(async {
+            let client = socket::<R>();
             join(&client, self.address).await;
             round_trip(&client, "are you there?").await;
             within("closing", client.close()).await;

@@ -5,11 +5,11 @@ use std::net::Shutdown;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{EchoServer, PATIENCE, data, frame, hello};
+use crate::support::{Adapter, EchoServer, PATIENCE, data, frame, hello};
 
 /// A server that does not wait long.
-fn strict() -> EchoServer {
-    EchoServer::start(|builder| {
+fn strict<R: Adapter>() -> EchoServer<R> {
+    EchoServer::<R>::start(|builder| {
         builder
             .handshake_timeout(Duration::from_millis(300))
             .heartbeat_interval(Duration::from_millis(200))
@@ -18,10 +18,9 @@ fn strict() -> EchoServer {
     })
 }
 
-#[test]
-fn what_is_no_introduction_is_closed_at_once() {
+fn what_is_no_introduction_is_closed_at_once<R: Adapter>() {
     // The deadline for introductions is far away, so it is not what closes these.
-    let server = EchoServer::start(|builder| builder.handshake_timeout(Duration::from_secs(3_600)));
+    let server = EchoServer::<R>::start(|builder| builder.handshake_timeout(Duration::from_secs(3_600)));
     let tls =
         [&[0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03][..], &[0x5a; 500]].concat();
     let wrong: [(&str, &[u8]); 9] = [
@@ -44,9 +43,8 @@ fn what_is_no_introduction_is_closed_at_once() {
     server.assert_serves();
 }
 
-#[test]
-fn a_frame_that_is_too_long_is_closed_at_its_prefix() {
-    let server = strict();
+fn a_frame_that_is_too_long_is_closed_at_its_prefix<R: Adapter>() {
+    let server = strict::<R>();
     for length in [100_018_u32, 1 << 30, u32::MAX] {
         let mut raw = server.raw();
         raw.greet(1);
@@ -58,9 +56,8 @@ fn a_frame_that_is_too_long_is_closed_at_its_prefix() {
     server.assert_serves();
 }
 
-#[test]
-fn what_the_protocol_says_to_skip_is_skipped() {
-    let server = EchoServer::start(|builder| builder);
+fn what_the_protocol_says_to_skip_is_skipped<R: Adapter>() {
+    let server = EchoServer::<R>::start(|builder| builder);
     let mut raw = server.raw();
     raw.greet(1);
     for skipped in [&[][..], &[2], &[2, 1, 1], &[4, 1], &[5, 1], &[99, 1, 2, 3], &hello(1)[4..]] {
@@ -70,9 +67,8 @@ fn what_the_protocol_says_to_skip_is_skipped() {
     assert_eq!(raw.read_message(), b"still here");
 }
 
-#[test]
-fn a_byte_at_a_time_is_as_good_as_all_at_once() {
-    let server = EchoServer::start(|builder| builder);
+fn a_byte_at_a_time_is_as_good_as_all_at_once<R: Adapter>() {
+    let server = EchoServer::<R>::start(|builder| builder);
     let mut raw = server.raw();
     for byte in [hello(1), data(b"slow"), data(b"but sure")].concat() {
         raw.write(&[byte]);
@@ -82,9 +78,8 @@ fn a_byte_at_a_time_is_as_good_as_all_at_once() {
     assert_eq!(raw.read_message(), b"but sure");
 }
 
-#[test]
-fn silence_is_closed_at_the_deadline() {
-    let server = strict();
+fn silence_is_closed_at_the_deadline<R: Adapter>() {
+    let server = strict::<R>();
     let start = Instant::now();
     for said in [&[][..], &[0], &hello(1)[..7], &hello(1)[..21]] {
         let mut raw = server.raw();
@@ -96,9 +91,8 @@ fn silence_is_closed_at_the_deadline() {
 }
 
 /// There is one deadline for the introduction, and a byte now and then does not move it.
-#[test]
-fn dripping_bytes_do_not_move_the_deadline() {
-    let server = strict();
+fn dripping_bytes_do_not_move_the_deadline<R: Adapter>() {
+    let server = strict::<R>();
     let mut raw = server.raw();
     let start = Instant::now();
     let pause = Duration::from_millis(100);
@@ -114,18 +108,16 @@ fn dripping_bytes_do_not_move_the_deadline() {
     server.assert_serves();
 }
 
-#[test]
-fn a_peer_that_falls_silent_is_closed() {
-    let server = strict();
+fn a_peer_that_falls_silent_is_closed<R: Adapter>() {
+    let server = strict::<R>();
     let mut raw = server.raw();
     raw.greet(1);
     raw.assert_closed("not a byte for too long");
     server.assert_serves();
 }
 
-#[test]
-fn the_end_of_the_stream_is_met_in_every_state() {
-    let server = EchoServer::start(|builder| builder);
+fn the_end_of_the_stream_is_met_in_every_state<R: Adapter>() {
+    let server = EchoServer::<R>::start(|builder| builder);
     let greeted = [hello(1), data(b"x")].concat();
     let last = greeted.len();
     for end in 0..=last {
@@ -143,9 +135,8 @@ fn the_end_of_the_stream_is_met_in_every_state() {
 }
 
 /// The connection is cut off hard, with bytes unread on both sides.
-#[test]
-fn a_reset_is_met_in_every_state() {
-    let server = EchoServer::start(|builder| builder);
+fn a_reset_is_met_in_every_state<R: Adapter>() {
+    let server = EchoServer::<R>::start(|builder| builder);
     for bytes in
         [vec![], hello(1)[..9].to_vec(), hello(1), [hello(1), data(&[1; 1_000]).repeat(100)].concat()]
     {
@@ -161,9 +152,8 @@ fn a_reset_is_met_in_every_state() {
 }
 
 /// Bytes drawn at random, the same in each run.
-#[test]
-fn noise_is_met() {
-    let server = strict();
+fn noise_is_met<R: Adapter>() {
+    let server = strict::<R>();
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut noise = |length: usize| -> Vec<u8> {
         let mut draw = || {
@@ -184,4 +174,8 @@ fn noise_is_met() {
         raw.assert_closed("noise");
     }
     server.assert_serves();
+}
+
+on_both! {
+    sync what_is_no_introduction_is_closed_at_once, a_frame_that_is_too_long_is_closed_at_its_prefix, what_the_protocol_says_to_skip_is_skipped, a_byte_at_a_time_is_as_good_as_all_at_once, silence_is_closed_at_the_deadline, dripping_bytes_do_not_move_the_deadline, a_peer_that_falls_silent_is_closed, the_end_of_the_stream_is_met_in_every_state, a_reset_is_met_in_every_state, noise_is_met;
 }

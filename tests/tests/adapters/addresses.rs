@@ -3,39 +3,40 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use aiomsg_tokio::{ConnectError, Event, SendMode, Socket};
+use aiomsg_driver::{ConnectError, Socket};
+use aiomsg_proto::{Event, SendMode};
 
-use crate::support::{LOCAL, bind, builder, event, free_address, join, pair, round_trip, socket, within};
+use crate::support::{
+    Adapter, LOCAL, bind, builder, event, free_address, join, pair, round_trip, socket, spawn, within,
+};
 
-fn echo(socket: &Socket) {
+fn echo<R: Adapter>(socket: &Socket<R>) {
     let socket = socket.clone();
-    tokio::spawn(async move {
+    spawn::<R, _>(async move {
         while let Ok(received) = socket.recv_from().await {
             socket.send_to(received.identity, received.payload).await.expect("open");
         }
     });
 }
 
-#[tokio::test]
-async fn port_zero_stands_for_a_free_port_which_is_told() {
-    let server = socket();
+async fn port_zero_stands_for_a_free_port_which_is_told<R: Adapter>() {
+    let server = socket::<R>();
     let mut events = server.events();
     let address = bind(&server).await;
     assert_ne!(address.port(), 0);
     let told = event(&mut events, "listening", |event| matches!(event, Event::Listening { .. })).await;
     assert_eq!(told, Event::Listening { address: address.to_string().into() });
     echo(&server);
-    let client = socket();
+    let client = socket::<R>();
     join(&client, address).await;
     round_trip(&client, "hello").await;
 }
 
-#[tokio::test]
-async fn one_socket_has_many_binds_and_many_connects() {
-    let hub = builder().send_mode(SendMode::Publish).build().expect("valid");
+async fn one_socket_has_many_binds_and_many_connects<R: Adapter>() {
+    let hub = builder::<R>().send_mode(SendMode::Publish).build().expect("valid");
     let mut peers = Vec::new();
     for _ in 0..5 {
-        let (caller, called) = (socket(), socket());
+        let (caller, called) = (socket::<R>(), socket::<R>());
         join(&caller, bind(&hub).await).await;
         hub.connect(bind(&called).await.to_string()).expect("an address");
         peers.extend([caller, called]);
@@ -52,12 +53,11 @@ async fn one_socket_has_many_binds_and_many_connects() {
     }
 }
 
-#[tokio::test]
-async fn one_may_connect_before_the_other_binds() {
-    let (server, client) = (socket(), socket());
+async fn one_may_connect_before_the_other_binds<R: Adapter>() {
+    let (server, client) = (socket::<R>(), socket::<R>());
     let address = free_address();
     let mut events = client.events();
-    client.connect(address.to_string()).expect("an address");
+    client.connect(address).expect("an address");
     client.send("early").await.expect("open");
     let retrying = event(&mut events, "retrying", |event| matches!(event, Event::Retrying { .. })).await;
     assert!(matches!(retrying, Event::Retrying { cause: Some(_), .. }), "the system's words are told");
@@ -65,10 +65,9 @@ async fn one_may_connect_before_the_other_binds() {
     assert_eq!(within("a message", server.recv()).await.expect("open"), "early");
 }
 
-#[tokio::test]
-async fn a_client_comes_back_when_its_server_is_restarted_on_the_same_port() {
-    let client = socket();
-    let mut server = socket();
+async fn a_client_comes_back_when_its_server_is_restarted_on_the_same_port<R: Adapter>() {
+    let client = socket::<R>();
+    let mut server = socket::<R>();
     let address = bind(&server).await;
     join(&client, address).await;
     for round in 0..5 {
@@ -76,24 +75,22 @@ async fn a_client_comes_back_when_its_server_is_restarted_on_the_same_port() {
         assert_eq!(within("a message", server.recv()).await.expect("open"), format!("round {round}"));
         within("closing", server.close()).await;
         client.send(format!("meanwhile {round}")).await.expect("open");
-        server = socket();
+        server = socket::<R>();
         server.bind(address).await.expect("the port is free as soon as the old server is closed");
         assert_eq!(within("a message", server.recv()).await.expect("open"), format!("meanwhile {round}"));
     }
 }
 
-#[tokio::test]
-async fn a_port_that_is_taken_is_refused() {
-    let (first, second) = (socket(), socket());
+async fn a_port_that_is_taken_is_refused<R: Adapter>() {
+    let (first, second) = (socket::<R>(), socket::<R>());
     let address = bind(&first).await;
     let error = second.bind(address).await.expect_err("it is taken");
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
     second.bind(LOCAL).await.expect("others are free");
 }
 
-#[tokio::test]
-async fn unbinding_frees_the_port_at_once_and_leaves_connections_up() {
-    let (server, client, other) = (socket(), socket(), socket());
+async fn unbinding_frees_the_port_at_once_and_leaves_connections_up<R: Adapter>() {
+    let (server, client, other) = (socket::<R>(), socket::<R>(), socket::<R>());
     let address = bind(&server).await;
     echo(&server);
     join(&client, address).await;
@@ -107,16 +104,15 @@ async fn unbinding_frees_the_port_at_once_and_leaves_connections_up() {
     round_trip(&client, "still there").await;
 }
 
-#[tokio::test]
-async fn disconnecting_an_address_ends_its_connection_for_good() {
-    let (server, client) = (socket(), socket());
+async fn disconnecting_an_address_ends_its_connection_for_good<R: Adapter>() {
+    let (server, client) = (socket::<R>(), socket::<R>());
     let address = bind(&server).await;
     let mut events = client.events();
     join(&client, address).await;
     within("a peer", server.wait_for_peers(1)).await.expect("open");
     let mut servers_events = server.events();
-    assert!(client.disconnect(&address.to_string()));
-    assert!(!client.disconnect(&address.to_string()), "there is none any more");
+    assert!(client.disconnect(address));
+    assert!(!client.disconnect(address), "there is none any more");
     let is_gone = |event: &Event| matches!(event, Event::Disconnected { .. });
     event(&mut servers_events, "the end", is_gone).await;
     event(&mut events, "the end", is_gone).await;
@@ -125,23 +121,21 @@ async fn disconnecting_an_address_ends_its_connection_for_good() {
     join(&client, address).await;
 }
 
-#[tokio::test]
-async fn disconnecting_while_nobody_answers_ends_the_attempts() {
-    let (server, client) = (socket(), socket());
+async fn disconnecting_while_nobody_answers_ends_the_attempts<R: Adapter>() {
+    let (server, client) = (socket::<R>(), socket::<R>());
     let address = free_address();
     let mut events = client.events();
-    client.connect(address.to_string()).expect("an address");
+    client.connect(address).expect("an address");
     event(&mut events, "retrying", |event| matches!(event, Event::Retrying { .. })).await;
-    assert!(client.disconnect(&address.to_string()));
+    assert!(client.disconnect(address));
     server.bind(address).await.expect("a free port");
     // Another dial is made meanwhile; had the first gone on, there would be two.
     join(&client, address).await;
     assert_eq!(server.metrics().connected + server.metrics().refused, 1);
 }
 
-#[tokio::test]
-async fn a_peer_that_is_disconnected_comes_back_if_it_keeps_the_connection() {
-    let (server, client) = pair(builder(), builder()).await;
+async fn a_peer_that_is_disconnected_comes_back_if_it_keeps_the_connection<R: Adapter>() {
+    let (server, client) = pair(builder::<R>(), builder::<R>()).await;
     let mut events = server.events();
     assert!(server.disconnect_peer(client.identity()));
     event(&mut events, "the end", |event| matches!(event, Event::Disconnected { .. })).await;
@@ -149,9 +143,8 @@ async fn a_peer_that_is_disconnected_comes_back_if_it_keeps_the_connection() {
     assert!(!server.disconnect_peer(server.identity()), "no such peer");
 }
 
-#[tokio::test]
-async fn what_is_no_address_is_refused_with_what_was_given() {
-    let client = socket();
+async fn what_is_no_address_is_refused_with_what_was_given<R: Adapter>() {
+    let client = socket::<R>();
     for wrong in
         ["", "localhost", "127.0.0.1", "127.0.0.1:", ":25000", "127.0.0.1:0", "127.0.0.1:65536", "host:-1"]
     {
@@ -163,9 +156,8 @@ async fn what_is_no_address_is_refused_with_what_was_given() {
     assert!(client.bind(LOCAL).await.is_err());
 }
 
-#[tokio::test]
-async fn a_name_that_is_not_found_is_tried_again() {
-    let client = socket();
+async fn a_name_that_is_not_found_is_tried_again<R: Adapter>() {
+    let client = socket::<R>();
     let mut events = client.events();
     client.connect("no-such-host.invalid:25000").expect("it looks like an address");
     for _ in 0..2 {
@@ -175,11 +167,10 @@ async fn a_name_that_is_not_found_is_tried_again() {
 }
 
 /// Where the name has two addresses, only one of them is listened at.
-#[tokio::test]
-async fn a_name_is_connected_at_whichever_of_its_addresses_answers() {
+async fn a_name_is_connected_at_whichever_of_its_addresses_answers<R: Adapter>() {
     let addresses: Vec<SocketAddr> = ("localhost", 0).to_socket_addrs().expect("a name").collect();
     for listened in addresses {
-        let (server, client) = (socket(), socket());
+        let (server, client) = (socket::<R>(), socket::<R>());
         // A machine may know an address of the name, and not have it.
         let Ok(address) = server.bind(listened).await else { continue };
         client.connect(format!("localhost:{}", address.port())).expect("an address");
@@ -187,20 +178,18 @@ async fn a_name_is_connected_at_whichever_of_its_addresses_answers() {
     }
 }
 
-#[tokio::test]
-async fn a_socket_that_dials_itself_is_told_so() {
-    let lonely = socket();
+async fn a_socket_that_dials_itself_is_told_so<R: Adapter>() {
+    let lonely = socket::<R>();
     let mut events = lonely.events();
     let address = bind(&lonely).await;
-    lonely.connect(address.to_string()).expect("an address");
+    lonely.connect(address).expect("an address");
     event(&mut events, "giving up", |event| matches!(event, Event::GivenUp { .. })).await;
     assert!(lonely.peers().is_empty());
 }
 
 /// Two that dial each other have one connection in the end, and talk.
-#[tokio::test]
-async fn two_that_connect_to_each_other_talk() {
-    let sockets = [socket(), socket()];
+async fn two_that_connect_to_each_other_talk<R: Adapter>() {
+    let sockets = [socket::<R>(), socket::<R>()];
     let addresses = [bind(&sockets[0]).await, bind(&sockets[1]).await];
     sockets[0].connect(addresses[1].to_string()).expect("an address");
     sockets[1].connect(addresses[0].to_string()).expect("an address");
@@ -211,12 +200,15 @@ async fn two_that_connect_to_each_other_talk() {
     }
 }
 
-#[tokio::test]
-async fn a_connect_that_is_not_answered_does_not_hold_up_closing() {
-    let client = builder().linger(Duration::from_millis(100)).build().expect("valid");
+async fn a_connect_that_is_not_answered_does_not_hold_up_closing<R: Adapter>() {
+    let client = builder::<R>().linger(Duration::from_millis(100)).build().expect("valid");
     // A listener whose queue is full answers nobody; this one never accepts.
     let listener = std::net::TcpListener::bind(LOCAL).expect("a free port");
     client.connect(listener.local_addr().expect("bound").to_string()).expect("an address");
     client.send("unheard").await.expect("open");
     assert_eq!(within("closing", client.close()).await.dropped.messages, 1);
+}
+
+on_both! {
+    async port_zero_stands_for_a_free_port_which_is_told, one_socket_has_many_binds_and_many_connects, one_may_connect_before_the_other_binds, a_client_comes_back_when_its_server_is_restarted_on_the_same_port, a_port_that_is_taken_is_refused, unbinding_frees_the_port_at_once_and_leaves_connections_up, disconnecting_an_address_ends_its_connection_for_good, disconnecting_while_nobody_answers_ends_the_attempts, a_peer_that_is_disconnected_comes_back_if_it_keeps_the_connection, what_is_no_address_is_refused_with_what_was_given, a_name_that_is_not_found_is_tried_again, a_name_is_connected_at_whichever_of_its_addresses_answers, a_socket_that_dials_itself_is_told_so, two_that_connect_to_each_other_talk, a_connect_that_is_not_answered_does_not_hold_up_closing;
 }

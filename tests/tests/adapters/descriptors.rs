@@ -4,18 +4,19 @@
 
 use std::process::Command;
 
-use crate::support::{Raw, bind, join, round_trip, socket, within};
+use crate::support::{Adapter, Raw, bind, join, round_trip, socket, spawn, within};
+use aiomsg_smol::Smol;
+use aiomsg_tokio::Tokio;
 
 const CHILD: &str = "AIOMSG_TEST_DESCRIPTORS";
 
 /// Descriptors that the child may have.
 const LIMIT: u64 = 64;
 
-#[test]
-fn out_of_descriptors_is_survived() {
+fn out_of_descriptors_is_survived(child: &str) {
     let program = std::env::current_exe().expect("this program");
     let output = Command::new(program)
-        .args(["--exact", "descriptors::scenario_of_the_child", "--include-ignored", "--nocapture"])
+        .args(["--exact", child, "--include-ignored", "--nocapture"])
         .env(CHILD, "1")
         .output()
         .expect("it can be run");
@@ -25,18 +26,37 @@ fn out_of_descriptors_is_survived() {
 }
 
 #[test]
+fn tokio_survives_without_descriptors() {
+    out_of_descriptors_is_survived("descriptors::tokio_child");
+}
+
+#[test]
+fn smol_survives_without_descriptors() {
+    out_of_descriptors_is_survived("descriptors::smol_child");
+}
+
+#[test]
 #[ignore = "a part of the test above, which lowers a limit of its process"]
-fn scenario_of_the_child() {
+fn tokio_child() {
+    scenario_of_the_child::<Tokio>();
+}
+
+#[test]
+#[ignore = "a part of the test above, which lowers a limit of its process"]
+fn smol_child() {
+    scenario_of_the_child::<Smol>();
+}
+
+fn scenario_of_the_child<R: Adapter>() {
     if std::env::var_os(CHILD).is_none() {
         return;
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("descriptors");
-    runtime.block_on(async {
-        let (server, client) = (socket(), socket());
+    R::run(async {
+        let (server, client) = (socket::<R>(), socket::<R>());
         let address = bind(&server).await;
         join(&client, address).await;
         let echo = server.clone();
-        tokio::spawn(async move {
+        spawn::<R, _>(async move {
             while let Ok(received) = echo.recv_from().await {
                 drop(echo.send_to(received.identity, received.payload).await);
             }
@@ -54,8 +74,8 @@ fn scenario_of_the_child() {
             round_trip(&client, "while there are none left").await;
         }
         // One that cannot even connect for now.
-        let late = socket();
-        late.connect(address.to_string()).expect("an address");
+        let late = socket::<R>();
+        late.connect(address).expect("an address");
         round_trip(&client, "while another one tries").await;
         drop(crowd);
         within("a late peer", late.wait_for_peers(1)).await.expect("open");

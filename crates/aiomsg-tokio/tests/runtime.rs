@@ -1,0 +1,115 @@
+//! What is particular to tokio: where a socket is built and served, what becomes of it when the runtime ends, and time
+//! that is paused. What sockets do, the workspace's tests show on all adapters alike.
+
+use std::future::Future;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use aiomsg_tokio::{BuildError, Event, Socket, Tokio};
+use tokio::runtime::Builder;
+
+/// The longest that a test waits for anything; of the runtime's time, which some of them pause.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const LOCAL: &str = "127.0.0.1:0";
+
+async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
+}
+
+fn socket() -> Socket {
+    let soon = Duration::from_millis(10);
+    let builder = Socket::builder().reconnect_delay(soon).reconnect_delay_max(10 * soon);
+    builder.build().expect("valid settings, inside a runtime")
+}
+
+/// Two sockets with a connection between them.
+async fn pair() -> (Socket, Socket) {
+    let (far, near) = (socket(), socket());
+    near.connect(far.bind(LOCAL).await.expect("a free port")).expect("an address");
+    within("a peer", near.wait_for_peers(1)).await.expect("open");
+    within("a peer", far.wait_for_peers(1)).await.expect("open");
+    (far, near)
+}
+
+#[test]
+fn building_outside_a_runtime_is_refused() {
+    assert_eq!(Socket::builder().build().map(drop), Err(BuildError::NoRuntime));
+}
+
+#[test]
+fn a_runtime_may_be_named_outside_of_it() {
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let on = || Socket::builder().runtime(Tokio::on(runtime.handle().clone())).build().expect("valid");
+    let (server, client) = (on(), on());
+    let address = runtime.block_on(server.bind(LOCAL)).expect("a free port");
+    client.connect(address).expect("an address");
+    runtime.block_on(within("a peer", client.wait_for_peers(1))).expect("open");
+}
+
+/// A socket that is used in another runtime is still served by its own.
+#[test]
+fn a_socket_outlives_the_runtime_that_it_is_used_in() {
+    let home = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let (server, client) = home.block_on(async { (socket(), socket()) });
+    let visited = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let address = visited.block_on(async {
+        let address = server.bind(LOCAL).await.expect("a free port");
+        client.connect(address).expect("an address");
+        address
+    });
+    drop(visited);
+    home.block_on(async {
+        within("a peer", client.wait_for_peers(1)).await.expect("open");
+        let other = socket();
+        other.connect(address).expect("an address");
+        within("a peer", other.wait_for_peers(1)).await.expect("open");
+    });
+}
+
+#[test]
+fn a_runtime_that_ends_leaves_sockets_that_can_be_dropped() {
+    for threads in [false, true] {
+        let mut builder = if threads { Builder::new_multi_thread() } else { Builder::new_current_thread() };
+        let runtime = builder.enable_all().build().expect("a runtime");
+        let (far, near) = runtime.block_on(pair());
+        near.try_send("unsent").expect("room");
+        drop(runtime);
+        assert!(near.peers().is_empty() && far.peers().is_empty());
+        near.try_send("never sent").expect("room");
+        drop((far, near));
+    }
+}
+
+/// Tests of applications pause the time of the runtime. Then hours pass as fast as nothing else is to be done.
+#[tokio::test(start_paused = true)]
+async fn paused_time_passes_for_sockets_too() {
+    let client = socket();
+    let mut events = client.events();
+    // A port where nobody listens.
+    let address = TcpListener::bind(LOCAL).expect("a free port").local_addr().expect("bound");
+    client.connect(address).expect("an address");
+    let start = tokio::time::Instant::now();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(start.elapsed() >= Duration::from_secs(60));
+    while !matches!(within("retrying", events.recv()).await, Some(Event::Retrying { .. })) {}
+    assert!(client.metrics().dial_attempts > 100, "it is tried again as time passes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn sockets_talk_while_time_is_paused() {
+    let (far, near) = pair().await;
+    let echo = far.clone();
+    tokio::spawn(async move {
+        while let Ok(received) = echo.recv().await {
+            echo.send(received).await.expect("open");
+        }
+    });
+    for _ in 0..100 {
+        near.send("ping").await.expect("open");
+        assert_eq!(within("an answer", near.recv()).await.expect("open"), "ping");
+        tokio::time::sleep(Duration::from_secs(4)).await;
+    }
+    assert_eq!(near.metrics().disconnected, 0);
+    within("closing", near.close()).await;
+}
