@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 tests/interop/peers.sh
-cargo build -p aiomsg-tokio --example agent --example demo
+cargo build -p aiomsg-examples --example agent --example demo
 # Most tests wait for timers most of the time, so more of them than there are
 # processors fit; far more would starve the peers into their timeouts.
 cargo test -p aiomsg-interop -- --test-threads="${INTEROP_THREADS:-8}" "$@"

@@ -20,6 +20,7 @@ mod node;
 mod pipe;
 mod raw;
 mod scene;
+pub mod simulation;
 pub mod wire;
 
 pub use self::check::{assert_conserved, departures, numbered, refusals};
@@ -32,5 +33,7 @@ pub use self::scene::Scene;
 /// The snippets of the documents, compiled, and run where they end.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
+#[doc = include_str!("../../docs/ADAPTERS.md")]
+#[doc = include_str!("../../docs/EMBEDDING.md")]
 #[allow(missing_docs)]
 pub struct Documents;

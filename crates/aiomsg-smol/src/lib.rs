@@ -14,7 +14,7 @@
 //! let address = server.bind("127.0.0.1:0").await?;
 //!
 //! let client = Socket::builder().build()?;
-//! client.connect(address.to_string())?;
+//! client.connect(address)?;
 //! client.send("what time is it?").await?;
 //!
 //! let question = server.recv_from().await?;

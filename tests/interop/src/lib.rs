@@ -10,5 +10,5 @@ extern crate alloc;
 mod program;
 mod stage;
 
-pub use program::{Flags, Peer, Program, Role};
+pub use program::{Flags, Peer, Program, Role, Runtime};
 pub use stage::{ActorId, Stage, free_port};

@@ -40,15 +40,38 @@ impl Peer {
     }
 }
 
+/// What the examples run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runtime {
+    /// The default of the examples.
+    Tokio,
+    /// The other one.
+    Smol,
+}
+
+impl Runtime {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::Tokio, Self::Smol];
+
+    /// The value of the `--runtime` flag.
+    #[must_use]
+    pub fn flag(self) -> &'static str {
+        match self {
+            Self::Tokio => "tokio",
+            Self::Smol => "smol",
+        }
+    }
+}
+
 /// A program that can be put on the stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
     /// The `agent` example: the implementation under test.
-    Agent,
+    Agent(Runtime),
     /// `peer.py` on one of the Python packages.
     Peer(Peer),
     /// The `demo` example.
-    Demo,
+    Demo(Runtime),
     /// `demo.py` on one of the Python packages.
     PeerDemo(Peer),
 }
@@ -58,8 +81,10 @@ impl Program {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Agent => "agent",
-            Self::Demo => "demo",
+            Self::Agent(Runtime::Tokio) => "agent_tokio",
+            Self::Agent(Runtime::Smol) => "agent_smol",
+            Self::Demo(Runtime::Tokio) => "demo_tokio",
+            Self::Demo(Runtime::Smol) => "demo_smol",
             Self::Peer(peer) | Self::PeerDemo(peer) => peer.name(),
         }
     }
@@ -73,8 +98,8 @@ impl Program {
     #[must_use]
     pub fn command(self) -> Command {
         match self {
-            Self::Agent => Command::new(example_path("agent", "AIOMSG_AGENT")),
-            Self::Demo => Command::new(example_path("demo", "AIOMSG_DEMO")),
+            Self::Agent(runtime) => example_command("agent", "AIOMSG_AGENT", runtime),
+            Self::Demo(runtime) => example_command("demo", "AIOMSG_DEMO", runtime),
             Self::Peer(peer) => peer_command(peer, "peer.py"),
             Self::PeerDemo(peer) => peer_command(peer, "demo.py"),
         }
@@ -84,6 +109,12 @@ impl Program {
 fn workspace_root() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     package.ancestors().nth(2).expect("this package lies two folders below the workspace root").to_path_buf()
+}
+
+fn example_command(example: &str, variable: &str, runtime: Runtime) -> Command {
+    let mut command = Command::new(example_path(example, variable));
+    command.args(["--runtime", runtime.flag()]);
+    command
 }
 
 fn example_path(example: &str, variable: &str) -> PathBuf {
@@ -96,7 +127,7 @@ fn example_path(example: &str, variable: &str) -> PathBuf {
     let path = workspace_root().join("target/debug/examples").join(name);
     assert!(
         path.is_file(),
-        "{} is missing: build it with 'cargo build -p aiomsg-tokio --example {example}'",
+        "{} is missing: build it with 'cargo build -p aiomsg-examples --example {example}'",
         path.display()
     );
     path

@@ -1,7 +1,7 @@
 //! The demo of the Python packages against the Rust demo: either may send, and
 //! either may bind.
 
-use aiomsg_interop::{Peer, Program, Role, Stage, free_port};
+use aiomsg_interop::{Peer, Program, Role, Runtime, Stage, free_port};
 
 /// Messages that the client has to print.
 const COUNT: usize = 3;
@@ -9,6 +9,8 @@ const COUNT: usize = 3;
 /// What a pair of demos is told.
 #[derive(Clone, Copy)]
 pub(crate) struct Demo {
+    /// What the Rust demo runs on.
+    pub(crate) runtime: Runtime,
     pub(crate) peer: Peer,
     /// Which end the sending demo takes.
     pub(crate) server_role: Role,
@@ -16,12 +18,12 @@ pub(crate) struct Demo {
 
 /// The Rust demo sends, the Python demo prints.
 pub(crate) fn rust_to_python(demo: Demo) {
-    run(demo, Program::Demo, Program::PeerDemo(demo.peer));
+    run(demo, Program::Demo(demo.runtime), Program::PeerDemo(demo.peer));
 }
 
 /// The Python demo sends, the Rust demo prints.
 pub(crate) fn python_to_rust(demo: Demo) {
-    run(demo, Program::PeerDemo(demo.peer), Program::Demo);
+    run(demo, Program::PeerDemo(demo.peer), Program::Demo(demo.runtime));
 }
 
 fn run(demo: Demo, server: Program, client: Program) {

@@ -1,5 +1,5 @@
-//! The agent against each of the published Python packages, by name, and
-//! against all of them at once.
+//! The agent, on each runtime, against each of the published Python packages,
+//! by name, and against all of them at once.
 
 mod all_peers;
 mod demos;
@@ -7,7 +7,7 @@ mod scenarios;
 
 macro_rules! tests_of_link {
     ($link:expr; $($name:ident: $scenario:ident($($argument:expr),*);)*) => {
-        use aiomsg_interop::{Peer, Role};
+        use aiomsg_interop::{Peer, Role, Runtime};
 
         use crate::scenarios::{self, Link, Side::Agent, Side::Peer as Other};
 
@@ -18,9 +18,9 @@ macro_rules! tests_of_link {
             }
         )*
     };
-    ($peer:expr, $role:expr) => {
+    ($runtime:expr, $peer:expr, $role:expr) => {
         tests_of_link! {
-            Link { peer: $peer, agent_role: $role };
+            Link { runtime: $runtime, peer: $peer, agent_role: $role };
             publish_to_sink: publish(Agent);
             publish_from_source: publish(Other);
             roundrobin_to_sink: roundrobin(Agent);
@@ -46,62 +46,99 @@ macro_rules! tests_of_link {
 }
 
 macro_rules! tests_of_peers {
-    ($($module:ident: $peer:expr;)*) => {
+    ($runtime:expr; $($module:ident: $peer:expr;)*) => {
         $(
             mod $module {
                 mod agent_binds {
-                    tests_of_link!($peer, Role::Bind);
+                    tests_of_link!($runtime, $peer, Role::Bind);
                 }
                 mod agent_connects {
-                    tests_of_link!($peer, Role::Connect);
+                    tests_of_link!($runtime, $peer, Role::Connect);
                 }
             }
         )*
     };
 }
 
-tests_of_peers! {
-    v1_2026_7_1: Peer::V1_2026_7_1;
-    classic_2019_12_3: Peer::Classic2019_12_3;
-    classic_text_2019_4_5: Peer::ClassicText2019_4_5;
+macro_rules! tests_of_demo {
+    ($runtime:expr, $peer:expr; $($name:ident: $direction:ident($role:expr);)*) => {
+        use aiomsg_interop::{Peer, Role, Runtime};
+
+        use crate::demos::{self, Demo};
+
+        $(
+            #[test]
+            fn $name() {
+                demos::$direction(Demo { runtime: $runtime, peer: $peer, server_role: $role });
+            }
+        )*
+    };
+    ($runtime:expr, $peer:expr) => {
+        tests_of_demo! {
+            $runtime, $peer;
+            rust_server_binds: rust_to_python(Role::Bind);
+            rust_server_connects: rust_to_python(Role::Connect);
+            python_server_binds: python_to_rust(Role::Bind);
+            python_server_connects: python_to_rust(Role::Connect);
+        }
+    };
 }
 
-macro_rules! demos_of_peers {
-    ($($module:ident: $peer:expr;)*) => {
+macro_rules! tests_of_demos {
+    ($runtime:expr; $($module:ident: $peer:expr;)*) => {
         mod demo {
             $(
                 mod $module {
-                    use aiomsg_interop::{Peer, Role};
-
-                    use crate::demos::{self, Demo};
-
-                    #[test]
-                    fn rust_server_binds() {
-                        demos::rust_to_python(Demo { peer: $peer, server_role: Role::Bind });
-                    }
-
-                    #[test]
-                    fn rust_server_connects() {
-                        demos::rust_to_python(Demo { peer: $peer, server_role: Role::Connect });
-                    }
-
-                    #[test]
-                    fn python_server_binds() {
-                        demos::python_to_rust(Demo { peer: $peer, server_role: Role::Bind });
-                    }
-
-                    #[test]
-                    fn python_server_connects() {
-                        demos::python_to_rust(Demo { peer: $peer, server_role: Role::Connect });
-                    }
+                    tests_of_demo!($runtime, $peer);
                 }
             )*
         }
     };
 }
 
-demos_of_peers! {
+macro_rules! tests_of_all_peers {
+    ($runtime:expr; $($name:ident,)*) => {
+        mod all_peers {
+            use aiomsg_interop::Runtime;
+
+            $(
+                #[test]
+                fn $name() {
+                    crate::all_peers::$name($runtime);
+                }
+            )*
+        }
+    };
+}
+
+macro_rules! tests_on {
+    ($runtime:ident as $module:ident: $($peers:tt)*) => {
+        mod $module {
+            tests_of_peers! { Runtime::$runtime; $($peers)* }
+            tests_of_demos! { Runtime::$runtime; $($peers)* }
+            tests_of_all_peers! {
+                Runtime::$runtime;
+                publish_to_every_sink,
+                roundrobin_shares_between_all_sinks,
+                sources_of_all_peers_to_one_sink,
+                identity_replies_to_each_requester,
+            }
+        }
+    };
+}
+
+tests_on! {
+    Tokio as tokio:
     v1_2026_7_1: Peer::V1_2026_7_1;
     classic_2019_12_3: Peer::Classic2019_12_3;
     classic_text_2019_4_5: Peer::ClassicText2019_4_5;
+}
+
+// A peer's dialect and its habits meet the core, which is the same on each
+// runtime. What a runtime brings are connections, timers and tasks, and these
+// meet every scenario in both roles with any one peer: here the one that starts
+// fastest. The others are met in the fleet of `all_peers`.
+tests_on! {
+    Smol as smol:
+    v1_2026_7_1: Peer::V1_2026_7_1;
 }

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use aiomsg_interop::{ActorId, Flags, Peer, Program, Role, Stage, free_port};
+use aiomsg_interop::{ActorId, Flags, Peer, Program, Role, Runtime, Stage, free_port};
 
 /// How many messages a plain transfer has.
 const COUNT: usize = 200;
@@ -27,6 +27,8 @@ impl Side {
 /// An agent and a peer, and which of them binds.
 #[derive(Clone, Copy)]
 pub(crate) struct Link {
+    /// What the agent runs on.
+    pub(crate) runtime: Runtime,
     pub(crate) peer: Peer,
     pub(crate) agent_role: Role,
 }
@@ -41,7 +43,7 @@ struct Ends {
 impl Link {
     fn program(self, side: Side) -> Program {
         match side {
-            Side::Agent => Program::Agent,
+            Side::Agent => Program::Agent(self.runtime),
             Side::Peer => Program::Peer(self.peer),
         }
     }

@@ -7,14 +7,17 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use aiomsg_tokio::{Bytes, DeliveryGuarantee, Dialect, Event, Identity, SendMode, Socket};
+use aiomsg_driver::{EventStream, Runtime, Socket};
+use aiomsg_examples::{Failure, On, Program};
+use aiomsg_proto::{DeliveryGuarantee, Dialect, Event, Identity, SendMode};
 use clap::{Parser, ValueEnum};
-
-type Failure = Box<dyn std::error::Error>;
 
 /// Sends, receives or answers messages, to test one implementation against another.
 #[derive(Debug, Parser)]
 struct Args {
+    /// What to run on.
+    #[arg(long, default_value = "tokio")]
+    runtime: On,
     /// Accept connections, or make one.
     #[arg(long)]
     role: Role,
@@ -108,7 +111,7 @@ enum Speak {
 }
 
 impl Args {
-    fn socket(&self) -> Result<Socket, Failure> {
+    fn socket<R: Runtime>(&self) -> Result<Socket<R>, Failure> {
         if self.tls {
             return Err("TLS is not supported yet".into());
         }
@@ -127,7 +130,8 @@ impl Args {
             Delivery::AtMostOnce => DeliveryGuarantee::AtMostOnce,
             Delivery::AtLeastOnce => DeliveryGuarantee::AtLeastOnce,
         };
-        let builder = Socket::builder().send_mode(mode).delivery(delivery).dialect(dialect).linger(linger);
+        let builder =
+            Socket::<R>::builder().send_mode(mode).delivery(delivery).dialect(dialect).linger(linger);
         let builder = match self.identity {
             Some(identity) => builder.identity(identity),
             None => builder,
@@ -141,7 +145,7 @@ impl Args {
         (0..).take_while(move |number| count.is_none_or(|count| *number < count))
     }
 
-    fn print(&self, payload: &Bytes) -> std::io::Result<()> {
+    fn print(&self, payload: &[u8]) -> std::io::Result<()> {
         let mut out = std::io::stdout().lock();
         if self.hex {
             for byte in payload {
@@ -155,13 +159,13 @@ impl Args {
     }
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
         .with_writer(std::io::stderr)
         .init();
-    match run(Args::parse()).await {
+    let args = Args::parse();
+    match args.runtime.run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             tell(&format!("agent: {failure}"));
@@ -170,72 +174,74 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(args: Args) -> Result<(), Failure> {
-    let socket = args.socket()?;
-    tokio::spawn(report(socket.events()));
-    let address = format!("{}:{}", args.host, args.port);
-    match args.role {
-        Role::Bind => tell(&format!("listening {}", socket.bind(&address).await?)),
-        Role::Connect => socket.connect(address)?,
+impl Program for Args {
+    async fn run<R: Runtime>(self) -> Result<(), Failure> {
+        let socket = self.socket::<R>()?;
+        socket.runtime().spawn(report(socket.events()));
+        let address = format!("{}:{}", self.host, self.port);
+        match self.role {
+            Role::Bind => tell(&format!("listening {}", socket.bind(address).await?)),
+            Role::Connect => socket.connect(address)?,
+        }
+        tell("ready");
+        socket.wait_for_peers(self.wait_peers).await?;
+        match self.behavior {
+            Behavior::Source => source(&self, &socket).await?,
+            Behavior::Sink => sink(&self, &socket).await?,
+            Behavior::Echo => echo(&self, &socket).await?,
+            Behavior::Request => request(&self, &socket).await?,
+        }
+        let report = socket.close().await;
+        if report.dropped.messages > 0 {
+            return Err(format!("{} messages were not handed over", report.dropped.messages).into());
+        }
+        Ok(())
     }
-    tell("ready");
-    socket.wait_for_peers(args.wait_peers).await?;
-    match args.behavior {
-        Behavior::Source => source(&args, &socket).await?,
-        Behavior::Sink => sink(&args, &socket).await?,
-        Behavior::Echo => echo(&args, &socket).await?,
-        Behavior::Request => request(&args, &socket).await?,
-    }
-    let report = socket.close().await;
-    if report.dropped.messages > 0 {
-        return Err(format!("{} messages were not handed over", report.dropped.messages).into());
-    }
-    Ok(())
 }
 
-async fn source(args: &Args, socket: &Socket) -> Result<(), Failure> {
+async fn source<R: Runtime>(args: &Args, socket: &Socket<R>) -> Result<(), Failure> {
     for number in args.numbers() {
         if number > 0 && args.pause > 0.0 {
-            tokio::time::sleep(Duration::from_secs_f64(args.pause)).await;
+            socket.runtime().sleep(Duration::from_secs_f64(args.pause)).await;
         }
         socket.send(format!("{}{number}", args.prefix)).await?;
     }
-    linger(args).await;
+    linger(args, socket).await;
     Ok(())
 }
 
-async fn sink(args: &Args, socket: &Socket) -> Result<(), Failure> {
+async fn sink<R: Runtime>(args: &Args, socket: &Socket<R>) -> Result<(), Failure> {
     for _ in args.numbers() {
         args.print(&socket.recv().await?)?;
     }
     Ok(())
 }
 
-async fn echo(args: &Args, socket: &Socket) -> Result<(), Failure> {
+async fn echo<R: Runtime>(args: &Args, socket: &Socket<R>) -> Result<(), Failure> {
     for _ in args.numbers() {
         let received = socket.recv_from().await?;
         socket.send_to(received.identity, received.payload).await?;
     }
-    linger(args).await;
+    linger(args, socket).await;
     Ok(())
 }
 
-async fn request(args: &Args, socket: &Socket) -> Result<(), Failure> {
+async fn request<R: Runtime>(args: &Args, socket: &Socket<R>) -> Result<(), Failure> {
     for number in args.numbers() {
         socket.send(format!("{}{number}", args.prefix)).await?;
         args.print(&socket.recv().await?)?;
     }
-    linger(args).await;
+    linger(args, socket).await;
     Ok(())
 }
 
 /// Stays for a while. What is not handed over by then is waited for when the socket closes.
-async fn linger(args: &Args) {
-    tokio::time::sleep(Duration::from_secs_f64(args.linger)).await;
+async fn linger<R: Runtime>(args: &Args, socket: &Socket<R>) {
+    socket.runtime().sleep(Duration::from_secs_f64(args.linger)).await;
 }
 
 /// Tells of peers that come and go.
-async fn report(mut events: aiomsg_tokio::EventStream) {
+async fn report(mut events: EventStream) {
     while let Some(event) = events.recv().await {
         match event {
             Event::Connected { identity, address, protocol, .. } => {

@@ -1,0 +1,143 @@
+//! Two services: one sends the time, the other prints what it gets.
+//!
+//! ```text
+//! cargo run --example demo                       both, as two processes, for five messages
+//! cargo run --example demo -- server             the one that sends; it binds
+//! cargo run --example demo -- client             the one that prints; it connects
+//! cargo run --example demo -- --runtime smol     any of them on smol; tokio is the default
+//! ```
+//!
+//! Stop either with Ctrl-C and start it again: the other goes on. Which end binds does not matter for anything else, so
+//! `server connect` and `client bind` work as well. An address may follow; it is 127.0.0.1:25000 otherwise.
+
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::future::Future;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, SystemTime};
+
+use aiomsg_driver::{Runtime, Socket};
+use aiomsg_examples::{Failure, On, Program};
+use aiomsg_proto::SendMode;
+use async_signal::{Signal, Signals};
+use clap::{Parser, ValueEnum};
+use futures_lite::StreamExt;
+use futures_lite::future::or;
+
+const ADDRESS: &str = "127.0.0.1:25000";
+
+/// Two services: one sends the time, the other prints what it gets.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Which of them; both, as two processes, if none is named.
+    service: Option<Service>,
+    /// Accept connections, or make one. The server binds and the client connects, unless they are told.
+    role: Option<Role>,
+    /// The address to bind or to connect to.
+    #[arg(default_value = ADDRESS)]
+    address: String,
+    /// Messages to print; without it, no end.
+    count: Option<usize>,
+    /// What to run on.
+    #[arg(long, default_value = "tokio")]
+    runtime: On,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Service {
+    Server,
+    Client,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Role {
+    Bind,
+    Connect,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let result = if args.service.is_some() { args.runtime.run(args) } else { both() };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("demo: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs both services, each as a process of its own.
+fn both() -> Result<(), Failure> {
+    let program = std::env::current_exe()?;
+    // The runtime, if one is named.
+    let service = |words: &[&str]| {
+        let mut command = Command::new(&program);
+        command.args(std::env::args_os().skip(1)).args(words);
+        command
+    };
+    let mut server = service(&["server", "bind", ADDRESS]).spawn()?;
+    let client = service(&["client", "connect", ADDRESS, "5"]).status();
+    server.kill()?;
+    server.wait()?;
+    if client?.success() { Ok(()) } else { Err("the client failed".into()) }
+}
+
+impl Program for Args {
+    async fn run<R: Runtime>(self) -> Result<(), Failure> {
+        match self.service {
+            Some(Service::Server) => server::<R>(&self).await,
+            _ => client::<R>(&self).await,
+        }
+    }
+}
+
+async fn server<R: Runtime>(args: &Args) -> Result<(), Failure> {
+    let mut stop = stop_signals()?;
+    let socket = Socket::<R>::builder().send_mode(SendMode::Publish).build()?;
+    join(&socket, args.role.unwrap_or(Role::Bind), &args.address).await?;
+    loop {
+        socket.send(humantime::format_rfc3339_seconds(SystemTime::now()).to_string()).await?;
+        let second = socket.runtime().sleep(Duration::from_secs(1));
+        if unless_stopped(&mut stop, second).await.is_none() {
+            break;
+        }
+    }
+    socket.close_within(Duration::from_secs(1)).await;
+    Ok(())
+}
+
+async fn client<R: Runtime>(args: &Args) -> Result<(), Failure> {
+    let mut stop = stop_signals()?;
+    let socket = Socket::<R>::builder().build()?;
+    join(&socket, args.role.unwrap_or(Role::Connect), &args.address).await?;
+    for _ in 0..args.count.unwrap_or(usize::MAX) {
+        let Some(message) = unless_stopped(&mut stop, socket.recv()).await else { break };
+        println!("{}", String::from_utf8_lossy(&message?));
+    }
+    socket.close().await;
+    Ok(())
+}
+
+async fn join<R: Runtime>(socket: &Socket<R>, role: Role, address: &str) -> Result<(), Failure> {
+    match role {
+        Role::Bind => eprintln!("bound to {}", socket.bind(address).await?),
+        Role::Connect => socket.connect(address)?,
+    }
+    Ok(())
+}
+
+/// Ctrl-C, and what a service manager sends where there is one.
+fn stop_signals() -> Result<Signals, Failure> {
+    let signals: &[Signal] = if cfg!(unix) { &[Signal::Int, Signal::Term] } else { &[Signal::Int] };
+    Ok(Signals::new(signals)?)
+}
+
+/// What `work` gives, or `None` if a signal to stop comes first.
+async fn unless_stopped<T>(signals: &mut Signals, work: impl Future<Output = T>) -> Option<T> {
+    let stopped = async {
+        signals.next().await;
+        None
+    };
+    or(stopped, async { Some(work.await) }).await
+}
