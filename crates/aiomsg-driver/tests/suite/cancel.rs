@@ -93,11 +93,12 @@ fn run(seed: u64) -> u64 {
     tally.drops.get()
 }
 
+/// Each method by itself is dropped more often in the tests of drops; here they are in each other's way.
 #[test]
-fn a_hundred_thousand_drops_lose_nothing_and_repeat_nothing() {
+fn drops_of_senders_and_receivers_at_once_lose_nothing_and_repeat_nothing() {
     let mut drops = 0;
     let mut seed = 0;
-    while drops < 100_000 {
+    while drops < 20_000 {
         drops += run(seed);
         seed += 1;
     }

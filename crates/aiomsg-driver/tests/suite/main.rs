@@ -4,6 +4,8 @@ mod backpressure;
 mod buffers;
 mod cancel;
 mod close;
+mod crowd;
+mod drops;
 mod events;
 mod flow;
 mod gates;

@@ -5,9 +5,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-use aiomsg_tokio::{Acknowledge, DeliveryGuarantee, Identity, Limit, SendMode, SlowPeer, Socket};
+use aiomsg_tokio::{Acknowledge, Identity, Socket};
 
-use crate::support::{PATIENCE, runtime, wait_until, within};
+use crate::subscribers::publisher;
+use crate::support::{PATIENCE, runtime, within};
 
 /// Names the part, and what it needs to know.
 const PART: &str = "DELIVERY_PART";
@@ -87,14 +88,15 @@ impl Drop for Actor {
     }
 }
 
-fn say(line: &str) {
+/// Prints a line for whoever started this process.
+pub(crate) fn say(line: &str) {
     let mut out = std::io::stdout().lock();
     out.write_all(format!("\n> {line}\n").as_bytes()).expect("somebody listens");
     out.flush().expect("somebody listens");
 }
 
 /// Waits for a line from whoever started this process.
-fn hear() {
+pub(crate) fn hear() {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).expect("somebody speaks");
 }
@@ -109,7 +111,7 @@ fn play_a_part() {
         ["worker", address] => worker(address),
         ["idle", count] => idle(count.parse().expect("a number")),
         ["source", address, size] => source(address, size.parse().expect("a number")),
-        ["publisher", policy, count] => publisher(policy, count.parse().expect("a number")),
+        ["publisher", policy] => publisher(policy),
         _ => panic!("no such part: {part}"),
     }
 }
@@ -165,48 +167,5 @@ fn source(address: &str, size: usize) {
             }
             sending.await.expect("it is open");
         }
-    });
-}
-
-/// Publishes to ten peers, no faster than nine of them read, and says what it dropped.
-fn publisher(policy: &str, count: usize) {
-    let slow_peer = match policy {
-        "newest" => SlowPeer::DropNewest,
-        "oldest" => SlowPeer::DropOldest,
-        "disconnect" => SlowPeer::Disconnect,
-        _ => SlowPeer::Block(Duration::from_millis(500)),
-    };
-    runtime().block_on(async {
-        let socket = Socket::builder()
-            .send_mode(SendMode::Publish)
-            .slow_peer(slow_peer)
-            .delivery(DeliveryGuarantee::AtMostOnce)
-            .peer_queue(Limit::new(1_000, 4 << 20))
-            .build()
-            .expect("valid settings");
-        say(&format!("listening {}", socket.bind("127.0.0.1:0").await.expect("a free port")));
-        within("ten peers", socket.wait_for_peers(10)).await.expect("it is open");
-        let stalled = Identity::from_bytes([99; 16]);
-        for number in 0..count {
-            let mut message = vec![7; 1_024];
-            message[..8].copy_from_slice(&number.to_be_bytes());
-            within("room", socket.send(message)).await.expect("it is open");
-            if number % 200 == 199 {
-                wait_until("nine of them read", || {
-                    socket.peers().iter().all(|peer| peer.identity == stalled || peer.queued.messages == 0)
-                })
-                .await;
-            }
-        }
-        say("published");
-        tokio::task::spawn_blocking(hear).await.expect("it was told");
-        wait_until("nothing is held", || socket.metrics().send_held.messages == 0).await;
-        let metrics = socket.metrics();
-        say(&format!(
-            "counted {} {}",
-            metrics.dropped_slow_peer.messages + metrics.dropped_peer_left.messages,
-            metrics.handed_over.messages
-        ));
-        tokio::task::spawn_blocking(hear).await.expect("it was told");
     });
 }

@@ -1,6 +1,6 @@
 //! Waiting with a deadline, and peers that are just bytes.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -44,6 +44,42 @@ pub(crate) fn raw_peer(address: SocketAddr, number: u8) -> TcpStream {
     hello.extend([number; 16]);
     stream.write_all(&hello).expect("there is room");
     stream
+}
+
+/// The bodies of the frames that a peer sends, until one of them is the `last` or the stream ends.
+pub(crate) fn read_frames(stream: &mut TcpStream, mut last: impl FnMut(&[u8]) -> bool) -> Vec<Vec<u8>> {
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time");
+    let mut frames = Vec::new();
+    let mut bytes = Vec::new();
+    let mut buffer = vec![0; 1 << 16];
+    while let read @ 1.. = stream.read(&mut buffer).expect("it goes on, or ends in good order") {
+        bytes.extend_from_slice(&buffer[..read]);
+        let mut rest = &bytes[..];
+        while let Some((prefix, behind)) = rest.split_first_chunk::<4>()
+            && let Some((body, behind)) = behind.split_at_checked(u32::from_be_bytes(*prefix) as usize)
+        {
+            frames.push(body.to_vec());
+            rest = behind;
+            if last(body) {
+                return frames;
+            }
+        }
+        let left = rest.len();
+        bytes.drain(..bytes.len() - left);
+    }
+    frames
+}
+
+/// The number that a message of a test starts with.
+pub(crate) fn number(message: &[u8]) -> usize {
+    usize::from_be_bytes(message[..8].try_into().expect("eight bytes"))
+}
+
+/// A message of `size` bytes that starts with a number.
+pub(crate) fn numbered(number: usize, size: usize) -> Vec<u8> {
+    let mut message = vec![7; size];
+    message[..8].copy_from_slice(&number.to_be_bytes());
+    message
 }
 
 /// A figure of `/proc/PID/status` in MiB.

@@ -1,0 +1,95 @@
+//! Many that send to one: nobody is passed over.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use aiomsg_driver::Handle;
+use aiomsg_proto::Limit;
+use fastrand::Rng;
+
+use crate::support::{Style, World, config, message, number, yield_now};
+
+const SLOW: u64 = 10;
+
+/// Messages of all slow senders, in one world.
+const MESSAGES: u64 = 500;
+
+/// Messages that were taken: in all, and of each sender.
+type Taken = Rc<RefCell<(u64, [u64; SLOW as usize + 1])>>;
+
+/// Sends messages that say how many others had been taken by then. The first sender does so without end, the others
+/// when the message before was taken, and later.
+async fn send(socket: Handle, sender: u64, taken: Taken, mut rng: Rng) {
+    for sent in 1.. {
+        let now = taken.borrow().0;
+        socket.send(message(sender << 32 | now, 8)).await.expect("it is open");
+        while sender > 0 && taken.borrow().1[sender as usize] < sent {
+            yield_now().await;
+        }
+        for _ in 0..if sender > 0 { rng.u8(..100) } else { 0 } {
+            yield_now().await;
+        }
+    }
+}
+
+/// Takes messages, more slowly than they could come. Returns for how many others one of a slow sender waited, at most.
+async fn take(far: Handle, taken: Taken, mut rng: Rng) -> u64 {
+    let (mut most, mut slow) = (0, 0);
+    while slow < MESSAGES {
+        let received = number(&far.recv().await.expect("it is open").payload);
+        let (sender, sent) = (received >> 32, received & 0xffff_ffff);
+        let others = taken.borrow().0 - sent;
+        if sender > 0 {
+            slow += 1;
+            most = most.max(others);
+        }
+        taken.borrow_mut().0 += 1;
+        taken.borrow_mut().1[sender as usize] += 1;
+        for _ in 0..rng.u8(..4) {
+            yield_now().await;
+        }
+    }
+    most
+}
+
+fn crowd(seed: u64, buffer: usize) -> u64 {
+    let world = World::new(seed);
+    world.style.set(Style { capacity: 1 << 12, most: 1 << 10, reluctance: 10 });
+    let far = world.socket(config().receive_buffer(Limit::new(buffer, 1 << 20)));
+    world.listen(&far, "far");
+    let (mut rng, taken) = (Rng::with_seed(seed), Taken::default());
+    let senders: Vec<Handle> =
+        (0..=SLOW).map(|_| world.socket(config().send_buffer(Limit::new(16, 1 << 20)))).collect();
+    for socket in &senders {
+        world.dial(socket, "far");
+    }
+    let everybody = far.clone();
+    world.wait("join", async move { everybody.wait_for_peers(SLOW as usize + 1).await.expect("it is open") });
+    for (sender, socket) in (0..).zip(&senders) {
+        world.spawn("sender", send(socket.clone(), sender, taken.clone(), rng.fork()));
+    }
+    let most = world.wait("receiver", take(far.clone(), taken.clone(), rng.fork()));
+    // What was accepted by then comes as well.
+    world.executor.abort_all("sender");
+    world.settle();
+    let mut rest = 0;
+    while far.try_recv().expect("it is open").is_some() {
+        rest += 1;
+        world.settle();
+    }
+    let accepted: usize = senders.iter().map(|socket| socket.metrics().accepted.messages).sum();
+    let handed_over: usize = senders.iter().map(|socket| socket.metrics().handed_over.messages).sum();
+    assert_eq!((handed_over, taken.borrow().0 as usize + rest), (accepted, accepted));
+    assert!(taken.borrow().0 > 5 * MESSAGES, "one is at full speed");
+    most
+}
+
+#[test]
+fn slow_senders_wait_for_few_others_beside_one_at_full_speed() {
+    const BUFFER: usize = 64;
+    for seed in 0..5 {
+        // It is read in its turn, and has no more before it than the buffer holds.
+        let most = crowd(seed, BUFFER);
+        assert!(most <= BUFFER as u64, "seed {seed}: {most}");
+    }
+}
