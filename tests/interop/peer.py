@@ -12,6 +12,10 @@ are meant for the tests to wait for:
     ready                   bind or connect was called
     event: connected        a peer joined
     event: disconnected     a peer left
+    transmitted N           by a certain source: its messages, copies included
+
+A certain source, which only the package of 2026 can be, writes each message
+to stdout when it is acknowledged, and ends when all are.
 """
 import argparse
 import asyncio
@@ -36,7 +40,9 @@ def parse_flags(arguments):
         "--send-mode", choices=["publish", "roundrobin"], default="roundrobin"
     )
     parser.add_argument(
-        "--behavior", choices=["source", "sink", "echo", "request"], required=True
+        "--behavior",
+        choices=["source", "certain-source", "sink", "echo", "request"],
+        required=True,
     )
     parser.add_argument("--count", type=int)
     parser.add_argument("--prefix", default="")
@@ -48,6 +54,7 @@ def parse_flags(arguments):
     parser.add_argument("--identity", help="32 hex digits")
     parser.add_argument("--linger", type=float, default=0.2)
     parser.add_argument("--pause", type=float, default=0.0)
+    parser.add_argument("--burst", type=int, default=1)
     parser.add_argument("--wait-peers", type=int, default=0)
     parser.add_argument("--hex", choices=["true", "false"], default="false")
     parser.add_argument("--log-level", default="CRITICAL")
@@ -158,12 +165,50 @@ async def flush(socket):
 
 
 async def settle(socket, flags):
-    """Gives acknowledgements a bounded time to come in."""
-    remaining = 10.0
-    while socket.waiting_for_acks and remaining > 0:
+    """Gives acknowledgements a bounded time to come in.
+
+    A message that is about to be sent again is not listed for a moment,
+    therefore several looks in a row have to agree.
+    """
+    quiet, remaining = 0, 10.0
+    while quiet < 3 and remaining > 0:
+        quiet = 0 if socket.waiting_for_acks else quiet + 1
         await asyncio.sleep(POLL)
         remaining -= POLL
     await asyncio.sleep(flags.linger)
+
+
+class Receipts:
+    """Tells which messages were acknowledged; the package does not.
+
+    It listens at the two places that all messages and all acknowledgements
+    pass. A copy that is sent again has an id of its own.
+    """
+
+    def __init__(self, socket):
+        self.payloads = {}
+        self.acknowledged = set()
+        self.put = socket._user_send_queue.put
+        self.raw_recv = socket.raw_recv
+        socket._user_send_queue.put = self.note_sent
+        socket.raw_recv = self.note_received
+
+    async def note_sent(self, item):
+        envelope = aiomsg.envelope.decode(item[1])
+        if envelope.type is aiomsg.envelope.MsgType.DATA_REQ:
+            self.payloads[envelope.msg_id] = envelope.payload
+        await self.put(item)
+
+    def note_received(self, identity, envelope):
+        self.raw_recv(identity, envelope)
+        if envelope.type is aiomsg.envelope.MsgType.ACK:
+            payload = self.payloads[envelope.msg_id]
+            if payload not in self.acknowledged:
+                self.acknowledged.add(payload)
+                show(payload, False)
+
+    def report(self):
+        note("transmitted {}".format(len(self.payloads)))
 
 
 async def wait_for_peers(socket, wanted):
@@ -178,14 +223,28 @@ def numbered(flags):
         yield "{}{}".format(flags.prefix, number).encode("utf-8")
 
 
-async def run_source(socket, flags):
+async def send_all(socket, flags):
     await wait_for_peers(socket, flags.wait_peers)
     for number, payload in enumerate(numbered(flags)):
-        if number > 0 and flags.pause > 0:
+        if number > 0 and number % flags.burst == 0 and flags.pause > 0:
             await asyncio.sleep(flags.pause)
         await socket.send(payload)
+
+
+async def run_source(socket, flags):
+    await send_all(socket, flags)
     await flush(socket)
     await settle(socket, flags)
+
+
+async def run_certain_source(socket, flags):
+    receipts = Receipts(socket)
+    await send_all(socket, flags)
+    while len(receipts.acknowledged) < flags.count:
+        await asyncio.sleep(POLL)
+    # Copies may still be under way; they are not worth waiting for long.
+    await settle(socket, flags)
+    return receipts.report
 
 
 async def run_sink(socket, flags):
@@ -193,6 +252,8 @@ async def run_sink(socket, flags):
     while flags.count is None or received < flags.count:
         show(await socket.recv(), flags.hex == "true")
         received += 1
+        if flags.pause > 0:
+            await asyncio.sleep(flags.pause)
     await asyncio.sleep(ACKNOWLEDGEMENT_TIME)
     await flush(socket)
 
@@ -220,6 +281,7 @@ async def run_request(socket, flags):
 
 BEHAVIORS = {
     "source": run_source,
+    "certain-source": run_certain_source,
     "sink": run_sink,
     "echo": run_echo,
     "request": run_request,
@@ -230,9 +292,11 @@ async def run(flags):
     socket = make_socket(flags)
     await open_socket(socket, flags)
     reporter = asyncio.ensure_future(report_peers(socket))
-    await BEHAVIORS[flags.behavior](socket, flags)
+    report = await BEHAVIORS[flags.behavior](socket, flags)
     reporter.cancel()
     await socket.close()
+    if report is not None:
+        report()
     note("closed")
 
 

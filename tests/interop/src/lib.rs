@@ -11,4 +11,4 @@ mod program;
 mod stage;
 
 pub use program::{Flags, Peer, Program, Role, Runtime};
-pub use stage::{ActorId, Stage, free_port};
+pub use stage::{ActorId, PATIENCE, Stage, free_port};

@@ -195,6 +195,17 @@ impl Flags {
         Self::behavior("source").with("prefix", prefix).with("count", count)
     }
 
+    /// Sends `count` messages, which are numbers and nothing else,
+    /// at-least-once to a peer that is there. Prints those that are
+    /// acknowledged, and ends when all are. For the package of 2026.
+    #[must_use]
+    pub fn certain_source(count: usize) -> Self {
+        Self::behavior("certain-source")
+            .with("count", count)
+            .with("delivery", "at-least-once")
+            .with("wait-peers", 1)
+    }
+
     /// Sends `count` numbered messages and awaits a reply to each.
     #[must_use]
     pub fn request(prefix: &str, count: usize) -> Self {

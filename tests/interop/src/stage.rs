@@ -3,6 +3,7 @@
 
 use alloc::sync::Arc;
 use core::time::Duration;
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -13,7 +14,7 @@ use std::time::Instant;
 use crate::program::{Flags, Program, Role};
 
 /// How long anything may take before the test has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How much of each stream a failure shows.
 const SHOWN_LINES: usize = 60;
@@ -168,12 +169,9 @@ impl Stage {
     /// it listens.
     pub fn bind(&mut self, program: Program, flags: &Flags) -> (ActorId, u16) {
         let actor = self.start(program, Role::Bind, 0, flags);
-        let port = self.wait_until(actor, "the line 'listening ADDRESS'", |lines| {
-            let mut addresses = lines.err.iter().filter_map(|l| l.strip_prefix("listening "));
-            let (_, port) = addresses.next()?.rsplit_once(':')?;
-            port.trim().parse().ok()
-        });
-        (actor, port)
+        let address = self.wait_note(actor, "listening ");
+        let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        (actor, port.expect("an address has a port"))
     }
 
     /// Starts a program that connects to a port.
@@ -203,6 +201,30 @@ impl Stage {
         complete: impl Fn(&[String]) -> bool,
     ) -> Vec<String> {
         self.wait_until(actor, what, |lines| complete(&lines.out).then(|| lines.out.clone()))
+    }
+
+    /// Waits until each of these lines was written to stdout, at any time.
+    pub fn wait_for_all(&self, actor: ActorId, mut wanted: HashSet<String>) {
+        let mut seen = 0;
+        let what = format!("{} certain lines", wanted.len());
+        self.wait_until(actor, &what, |lines| {
+            // Each line is looked at once: there may be very many.
+            for line in &lines.out[seen..] {
+                wanted.remove(line);
+            }
+            seen = lines.out.len();
+            wanted.is_empty().then_some(())
+        });
+    }
+
+    /// Waits for a line on stderr that begins like this, and returns the rest
+    /// of it.
+    #[must_use]
+    pub fn wait_note(&self, actor: ActorId, prefix: &str) -> String {
+        self.wait_until(actor, &format!("the note '{prefix}'"), |lines| {
+            let mut notes = lines.err.iter().filter_map(|line| line.strip_prefix(prefix));
+            notes.next().map(|rest| rest.trim().to_owned())
+        })
     }
 
     /// How often stderr has a line that begins like this.
@@ -259,7 +281,7 @@ impl Stage {
         assert!(sent, "cannot send {signal} to '{}'", actor.title);
     }
 
-    fn wait_until<T>(&self, actor: ActorId, what: &str, look: impl Fn(&Lines) -> Option<T>) -> T {
+    fn wait_until<T>(&self, actor: ActorId, what: &str, mut look: impl FnMut(&Lines) -> Option<T>) -> T {
         let actor = &self.actors[actor.0];
         let deadline = Instant::now() + PATIENCE;
         let mut lines = actor.transcript.lock();

@@ -2,6 +2,7 @@
 //! by name, and against all of them at once.
 
 mod all_peers;
+mod delivery;
 mod demos;
 mod scenarios;
 
