@@ -46,6 +46,11 @@ impl Network {
         }
     }
 
+    /// Lets what one end writes vanish, without a word to either end.
+    pub(crate) fn swallow(&mut self, wire: WireId, side: Side) {
+        self.wires[wire.0].written_by(side).swallows = true;
+    }
+
     /// Lets bytes arrive again, those that vanished first.
     pub fn heal(&mut self, wire: WireId) {
         for side in [Side::Dialler, Side::Listener] {

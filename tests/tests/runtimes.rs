@@ -198,7 +198,7 @@ fn the_global_executor_of_smol_serves_a_socket_on_threads_of_its_own() {
 fn smol_serves_a_socket_on_the_threads_that_run_its_executor() {
     let executor = Arc::new(Executor::new());
     let (stop, stopped) = smol::channel::bounded::<()>(1);
-    let watched = Watched::new(Smol::on(executor.clone()));
+    let watched = Watched::new(Smol::on(&executor));
     thread::scope(|scope| {
         let run = || smol::block_on(executor.run(stopped.recv())).expect_err("nothing is sent");
         thread::Builder::new().name("runs-executor".to_owned()).spawn_scoped(scope, run).expect("a thread");
@@ -212,9 +212,27 @@ fn smol_serves_a_socket_on_the_threads_that_run_its_executor() {
 fn smol_serves_a_socket_on_the_thread_that_uses_it() {
     on_thread("alone-with-smol", || {
         let executor = Arc::new(Executor::new());
-        let watched = Watched::new(Smol::on(executor.clone()));
+        let watched = Watched::new(Smol::on(&executor));
         smol::block_on(executor.run(life_of_a_socket(watched.clone())));
         assert_eq!(watched.threads(), ["alone-with-smol"]);
+    });
+}
+
+#[test]
+fn an_executor_that_is_dropped_closes_its_sockets_and_is_gone() {
+    let executor = Arc::new(Executor::new());
+    let socket = Socket::builder().runtime(Smol::on(&executor)).build().expect("valid settings");
+    smol::block_on(executor.run(async {
+        socket.bind("127.0.0.1:0").await.expect("a free port");
+        socket.connect("127.0.0.1:1").expect("an address");
+        socket.send("unheard").await.expect("open");
+    }));
+    let gone = Arc::downgrade(&executor);
+    drop(executor);
+    assert!(gone.upgrade().is_none(), "its own tasks do not keep it");
+    smol::block_on(async {
+        assert!(socket.recv().await.is_err(), "who waits is not left waiting");
+        assert_eq!(socket.close().await.dropped.messages, 1);
     });
 }
 

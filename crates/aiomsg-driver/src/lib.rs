@@ -43,6 +43,14 @@ mod socket;
 mod timer;
 mod waiters;
 
+/// What code that is generic over the runtime needs of the core.
+pub use aiomsg_proto::{
+    Acknowledge, CloseReason, CloseReport, Closed, Config, ConfigError, ConnectionId, DeliveryGuarantee,
+    DialId, Dialect, DuplicateIdentity, Event, Identity, IdentityForm, Limit, Metrics, Origin,
+    ParseIdentityError, PeerInfo, Protocol, Receipt, Receive, Received, SendError, SendMode, SlowPeer, Usage,
+};
+pub use bytes::Bytes;
+
 pub use self::acceptor::{Acceptor, Gate};
 pub use self::builder::{BuildError, Builder};
 pub use self::dialer::Dialer;

@@ -141,7 +141,7 @@ impl<R: Runtime> Socket<R> {
     /// [`ConnectError`] if it is not an address, or the socket is closed.
     pub fn connect(&self, address: impl ToString) -> Result<(), ConnectError> {
         let address = address.to_string();
-        if !port(&address).is_some_and(|port| port != 0) {
+        if port(&address).is_none_or(|port| port == 0) {
             return Err(ConnectError::Address { address });
         }
         let (_, dialer) = self.start_dialling(address)?;

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use crate::io::Timer;
 use crate::recv;
@@ -23,6 +24,18 @@ pub struct TimerDriver<T> {
 impl<T: Timer> TimerDriver<T> {
     pub(crate) const fn new(shared: Arc<Shared>, timer: T) -> Self {
         Self { shared, timer }
+    }
+}
+
+/// A runtime that drops its tasks ends its sockets: nobody would serve them any more.
+impl<T> Drop for TimerDriver<T> {
+    fn drop(&mut self) {
+        self.shared.with_time(|state, now| {
+            if !state.is_closed() {
+                state.core.close(now, Duration::ZERO);
+                state.end_waiting();
+            }
+        });
     }
 }
 

@@ -56,7 +56,7 @@
 //!
 //! let executor = Arc::new(smol::Executor::new());
 //! smol::block_on(executor.run(async {
-//!     let socket = Socket::builder().runtime(Smol::on(executor.clone())).build()?;
+//!     let socket = Socket::builder().runtime(Smol::on(&executor)).build()?;
 //!     socket.bind("127.0.0.1:0").await?;
 //!     socket.close().await;
 //!     Ok::<(), Box<dyn std::error::Error>>(())
@@ -71,14 +71,12 @@
 mod runtime;
 
 pub use aiomsg_driver::{
-    BuildError, ConnectError, EventStream, Message, MessageStream, PendingReceipt, ReceivedStream, Runtime,
+    Acknowledge, BuildError, Bytes, CloseReason, CloseReport, Closed, Config, ConfigError, ConnectError,
+    ConnectionId, DeliveryGuarantee, DialId, Dialect, DuplicateIdentity, Event, EventStream, Identity,
+    IdentityForm, Limit, Message, MessageStream, Metrics, Origin, ParseIdentityError, PeerInfo,
+    PendingReceipt, Protocol, Receipt, Receive, Received, ReceivedStream, Runtime, SendError, SendMode,
+    SlowPeer, Usage,
 };
-pub use aiomsg_proto::{
-    Acknowledge, CloseReason, CloseReport, Closed, Config, ConfigError, ConnectionId, DeliveryGuarantee,
-    DialId, Dialect, DuplicateIdentity, Event, Identity, IdentityForm, Limit, Metrics, Origin,
-    ParseIdentityError, PeerInfo, Protocol, Receipt, Receive, Received, SendError, SendMode, SlowPeer, Usage,
-};
-pub use bytes::Bytes;
 
 pub use self::runtime::Smol;
 

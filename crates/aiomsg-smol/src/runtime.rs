@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener as StdListener, TcpStream};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 
 use aiomsg_driver::{Clock, Link, Listener, MonotonicClock, Runtime, Timer};
@@ -21,18 +21,24 @@ const BACKLOG: i32 = 4_096;
 ///
 /// A socket is served by the global executor, which runs on threads of its own. To have it served by an executor of
 /// yours, and so by the threads that run that one, give the builder that:
-/// `Socket::builder().runtime(Smol::on(executor))`.
+/// `Socket::builder().runtime(Smol::on(&executor))`.
 #[derive(Clone, Debug)]
 pub struct Smol {
-    /// The global one if there is none.
-    executor: Option<Arc<Executor<'static>>>,
+    /// The global one if there is none. Tasks must not keep the executor alive that keeps them.
+    executor: Option<Weak<Executor<'static>>>,
     clock: MonotonicClock,
 }
 
 impl Smol {
-    /// The executor that runs the tasks of the socket. Somebody must run it, or nothing happens.
-    pub fn on(executor: Arc<Executor<'static>>) -> Self {
-        Self { executor: Some(executor), clock: MonotonicClock::start() }
+    /// The global executor.
+    pub fn global() -> Self {
+        Self { executor: None, clock: MonotonicClock::start() }
+    }
+
+    /// An executor that runs the tasks of the socket. Somebody must run it, or nothing happens; when it is dropped, the
+    /// socket is closed.
+    pub fn on(executor: &Arc<Executor<'static>>) -> Self {
+        Self { executor: Some(Arc::downgrade(executor)), clock: MonotonicClock::start() }
     }
 }
 
@@ -48,15 +54,19 @@ impl Runtime for Smol {
     type Timer = SystemTimer;
 
     fn current() -> Option<Self> {
-        Some(Self { executor: None, clock: MonotonicClock::start() })
+        Some(Self::global())
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let task = match &self.executor {
-            Some(executor) => executor.spawn(task),
-            None => smol::spawn(task),
-        };
-        task.detach();
+        match &self.executor {
+            None => smol::spawn(task).detach(),
+            // Dropping the task tells its socket.
+            Some(executor) => {
+                if let Some(executor) = executor.upgrade() {
+                    executor.spawn(task).detach();
+                }
+            }
+        }
     }
 
     fn timer(&self) -> SystemTimer {

@@ -55,14 +55,12 @@
 mod runtime;
 
 pub use aiomsg_driver::{
-    BuildError, ConnectError, EventStream, Message, MessageStream, PendingReceipt, ReceivedStream, Runtime,
+    Acknowledge, BuildError, Bytes, CloseReason, CloseReport, Closed, Config, ConfigError, ConnectError,
+    ConnectionId, DeliveryGuarantee, DialId, Dialect, DuplicateIdentity, Event, EventStream, Identity,
+    IdentityForm, Limit, Message, MessageStream, Metrics, Origin, ParseIdentityError, PeerInfo,
+    PendingReceipt, Protocol, Receipt, Receive, Received, ReceivedStream, Runtime, SendError, SendMode,
+    SlowPeer, Usage,
 };
-pub use aiomsg_proto::{
-    Acknowledge, CloseReason, CloseReport, Closed, Config, ConfigError, ConnectionId, DeliveryGuarantee,
-    DialId, Dialect, DuplicateIdentity, Event, Identity, IdentityForm, Limit, Metrics, Origin,
-    ParseIdentityError, PeerInfo, Protocol, Receipt, Receive, Received, SendError, SendMode, SlowPeer, Usage,
-};
-pub use bytes::Bytes;
 
 pub use self::runtime::Tokio;
 

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use aiomsg_tokio::{BuildError, Event, Socket, Tokio};
+use aiomsg_tokio::{BuildError, Closed, Event, Socket, Tokio};
 use tokio::runtime::Builder;
 
 /// The longest that a test waits for anything; of the runtime's time, which some of them pause.
@@ -76,7 +76,14 @@ fn a_runtime_that_ends_leaves_sockets_that_can_be_dropped() {
         near.try_send("unsent").expect("room");
         drop(runtime);
         assert!(near.peers().is_empty() && far.peers().is_empty());
-        near.try_send("never sent").expect("room");
+        assert!(near.try_send("never sent").is_err(), "nobody would ever send it");
+        // Who waits for them elsewhere is not left waiting.
+        let elsewhere = Builder::new_current_thread().enable_all().build().expect("a runtime");
+        elsewhere.block_on(async {
+            assert_eq!(within("the end", far.recv()).await, Err(Closed));
+            let report = within("the report", near.close()).await;
+            assert_eq!(report.dropped.messages + near.metrics().handed_over.messages, 1, "{report:?}");
+        });
         drop((far, near));
     }
 }

@@ -56,10 +56,12 @@ impl Liveness {
         self.idle_since + interval
     }
 
-    /// Whether the peer is to be given up at `now`. Grants a grace period, once, if the question comes late.
+    /// Whether the peer is to be given up at `now`. Grants a grace period if the question comes late: once, and again
+    /// only if the machine has slept through that, too.
     pub(super) fn is_dead(&mut self, now: Instant, timeout: Duration) -> bool {
         let Some(due) = self.dead_at(timeout).filter(|due| *due <= now) else { return false };
-        if self.grace.is_none() && now.saturating_duration_since(due) > LATE {
+        let late = now.saturating_duration_since(due);
+        if late > if self.grace.is_none() { LATE } else { timeout } {
             self.grace = Some(now + LATE);
             return false;
         }
@@ -99,5 +101,13 @@ mod tests {
         liveness.note_received(seconds(3_601));
         assert!(!liveness.is_dead(seconds(3_615), TIMEOUT));
         assert!(liveness.is_dead(seconds(3_616), TIMEOUT));
+    }
+
+    #[test]
+    fn a_machine_that_falls_asleep_again_reads_first_all_the_same() {
+        let mut liveness = Liveness::new(seconds(0));
+        assert!(!liveness.is_dead(seconds(3_600), TIMEOUT));
+        assert!(!liveness.is_dead(seconds(7_200), TIMEOUT));
+        assert!(liveness.is_dead(seconds(7_205), TIMEOUT), "late, but not for having slept");
     }
 }

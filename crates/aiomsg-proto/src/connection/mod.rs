@@ -72,6 +72,8 @@ pub struct Connection {
     left_over: usize,
     /// Bytes ever received.
     received: u64,
+    /// The peer has sent something behind its introduction.
+    spoken: bool,
     skipped: u64,
     sequence: u64,
 }
@@ -115,6 +117,7 @@ impl Connection {
             liveness: Liveness::new(now),
             outbox: Outbox::default(),
             left_over: 0,
+            spoken: false,
             received: 0,
             skipped: 0,
             sequence: 0,
@@ -178,6 +181,7 @@ impl Connection {
             _ => return Ok(None),
         }
         let Some(frame) = frame::split(buffer, self.frame_limit())? else { return Ok(None) };
+        self.spoken = true;
         let incoming = self.protocol.decode(frame);
         if let Incoming::Skipped(_) = incoming {
             self.skipped = self.skipped.saturating_add(1);
@@ -323,6 +327,10 @@ impl Connection {
     /// The connection must be closed, for this reason.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), CloseReason> {
         match self.phase {
+            Phase::Introducing { until } if now.saturating_duration_since(until) > LATE => {
+                // The machine slept: what the peer sent meanwhile is read first.
+                self.phase = Phase::Introducing { until: now + LATE };
+            }
             Phase::Introducing { until } if until <= now => return Err(CloseReason::HandshakeTimeout),
             Phase::Finishing { until: Some(until) } if until <= now && !self.liveness.is_paused() => {
                 return Err(CloseReason::Ended);
@@ -429,6 +437,11 @@ impl Connection {
 
     pub(crate) fn is_introducing(&self) -> bool {
         matches!(self.phase, Phase::Introducing { .. })
+    }
+
+    /// Whether the peer has sent something behind its introduction, so that it takes this connection for open.
+    pub(crate) const fn has_spoken(&self) -> bool {
+        self.spoken
     }
 
     pub(crate) const fn bytes_received(&self) -> u64 {

@@ -55,26 +55,28 @@ impl Socket {
         holder: ConnectionId,
         identity: Identity,
     ) -> Result<(), CloseReason> {
-        let Some((origin, paused, ending)) =
-            self.links.get(holder.0).map(|link| (link.origin, link.paused.is_some(), link.ending.is_some()))
-        else {
-            return Ok(());
-        };
-        if ending {
+        let Some(held) = self.links.get(holder.0) else { return Ok(()) };
+        let (accepted, paused) = (held.origin == Origin::Accepted, held.paused.is_some());
+        // A peer that has let this connection speak and shows itself on another one has done with this one, perhaps.
+        let spoken = held.connection.has_spoken();
+        if held.ending.is_some() {
             self.wait_for_holder(id, identity, None);
             return Ok(());
         }
-        if self.links.get(id.0).is_some_and(|link| link.origin != Origin::Accepted) {
+        let dialled = self.links.get(id.0).is_some_and(|link| link.origin != Origin::Accepted);
+        if dialled && accepted && self.identity > identity {
             // Dials that cross: both ends keep the one made by the greater identity.
-            if origin == Origin::Accepted && self.identity > identity {
-                self.finish(holder, CloseReason::Replaced);
-                self.wait_for_holder(id, identity, None);
-            } else if origin == Origin::Accepted {
-                // The peer ends this one, when all that it has written to it is read.
-                self.yield_to_peer(id, CloseReason::DuplicateIdentity);
-            } else {
-                self.finish(id, CloseReason::DuplicateIdentity);
-            }
+            self.finish(holder, CloseReason::Replaced);
+            self.wait_for_holder(id, identity, None);
+            return Ok(());
+        }
+        if dialled && !accepted {
+            self.finish(id, CloseReason::DuplicateIdentity);
+            return Ok(());
+        }
+        if dialled && !spoken {
+            // The peer ends this one, when all that it has written to it is read.
+            self.yield_to_peer(id, CloseReason::DuplicateIdentity);
             return Ok(());
         }
         match self.config.duplicate_identity {
