@@ -149,9 +149,10 @@ impl Fleet {
         self.net.thaw(node);
     }
 
-    /// All machines sleep; they wake up one by one, within the time that is granted for that.
+    /// All machines sleep, long enough for that to be noticed; they wake up one by one, within the time that is granted
+    /// for that.
     pub(super) fn sleep(&mut self) {
-        let span = SECOND * self.rng.u32(1..3_600);
+        let span = SECOND * self.rng.u32(20..3_600);
         self.note(format_args!("all sleep for {span:?}"));
         let mut nodes: Vec<_> = self.members.iter().map(|living| living.node).collect();
         for node in &nodes {

@@ -53,6 +53,8 @@ pub(super) struct Fleet {
     pub(super) faults: usize,
     numbers: BTreeMap<Life, u64>,
     trace: bool,
+    /// Events that were shown.
+    shown: BTreeMap<Life, usize>,
     start: aiomsg_proto::Instant,
 }
 
@@ -91,6 +93,7 @@ impl Fleet {
             faults: 0,
             numbers: BTreeMap::new(),
             trace,
+            shown: BTreeMap::new(),
             start,
             plan,
         };
@@ -153,6 +156,7 @@ impl Fleet {
                 let most = self.rng.usize(1..50);
                 self.take(most, REJECTED);
             }
+            self.show_events();
             self.note_taken();
             self.check_bounds();
         }
@@ -234,7 +238,8 @@ impl Fleet {
         self.note(format_args!("{to:?} gets {start:?} by {:?}", message.connection));
         let manual = self.members.iter().any(|living| living.life == to && living.member.manual);
         let forgotten = self.was_long_away(to, message.identity);
-        let seen = Circumstances { shown: message.identity, forgotten, rejects: manual };
+        let crossing = self.plan.weather == Weather::Stormy && self.dial_each_other(to, message.identity);
+        let seen = Circumstances { shown: message.identity, forgotten, crossing, rejects: manual };
         let Self { model, net, lives, .. } = self;
         // All that were ever there still are.
         let undisturbed = |from| {
@@ -245,6 +250,14 @@ impl Fleet {
         if done {
             self.model.finish(&message.payload);
         }
+    }
+
+    fn dial_each_other(&self, life: Life, peer: Identity) -> bool {
+        let place = |is_it: &dyn Fn(&Living) -> bool| self.members.iter().position(is_it);
+        let (here, there) = (place(&|living| living.life == life), place(&|living| living.identity == peer));
+        let dials = |from: usize, to: usize| self.members[from].member.dials.contains(&to);
+        // Who is not a member any more was one, perhaps.
+        here.zip(there).is_none_or(|(here, there)| dials(here, there) && dials(there, here))
     }
 
     /// Whether a peer came back to a member after that has forgotten it.
@@ -265,7 +278,10 @@ impl Fleet {
 
     /// Whether a message comes from a stranger.
     fn is_noise(&self, message: &Received) -> bool {
-        message.payload.first().is_none_or(|first| !first.is_ascii_digit())
+        let text = core::str::from_utf8(&message.payload).unwrap_or("");
+        let mut words = text.split(' ');
+        let mut is_number = || words.next().is_some_and(|word| word.parse::<u64>().is_ok());
+        !(is_number() && is_number())
     }
 
     /// Notes what applications took by themselves.
@@ -276,6 +292,21 @@ impl Fleet {
             self.members[number].noted += new.len();
             for message in new {
                 self.deliver(life, &message, true);
+            }
+        }
+    }
+
+    /// Shows what has happened since the last time.
+    #[expect(clippy::print_stderr, reason = "asked for")]
+    pub(super) fn show_events(&mut self) {
+        if !self.trace {
+            return;
+        }
+        for (life, node) in &self.lives {
+            let events = self.net.events(*node);
+            let shown = self.shown.insert(*life, events.len()).unwrap_or_default();
+            for (at, event) in &events[shown..] {
+                eprintln!("    {:?}: {life:?} {event:?}", at.saturating_duration_since(self.start));
             }
         }
     }

@@ -49,6 +49,9 @@ pub(crate) struct Circumstances {
     pub(crate) shown: Identity,
     /// The sender was away for longer than the receiver remembers what it has got from him.
     pub(crate) forgotten: bool,
+    /// Both dial each other. If bytes of one connection vanish while the other takes its place, the receiver cannot know
+    /// which of them goes first.
+    pub(crate) crossing: bool,
     /// The receiver rejects messages, which come again, out of order.
     pub(crate) rejects: bool,
 }
@@ -95,7 +98,7 @@ impl Model {
         takers.push(to);
         let direct = matches!(accepted.to, Addressee::One(_));
         // A message that came back from a peer that was lost may come behind later ones that went elsewhere.
-        if !seen.rejects && !seen.forgotten && (direct || undisturbed(from)) {
+        if !seen.rejects && !seen.forgotten && ((direct && !seen.crossing) || undisturbed(from)) {
             let latest = self.latest.entry((from, to, direct)).or_insert(number);
             assert!(
                 *latest <= number,

@@ -22,6 +22,7 @@ impl Fleet {
         let mut turns_at_rest = 0;
         while turns_at_rest < 10 {
             // Of a small receive buffer, no more than it holds can be taken in a turn.
+            self.show_events();
             self.take(usize::MAX, 0);
             self.note_taken();
             turns_at_rest = if self.is_at_rest() { turns_at_rest + 1 } else { 0 };

@@ -56,16 +56,16 @@ impl Liveness {
         self.idle_since + interval
     }
 
-    /// Whether the peer is to be given up at `now`. Grants a grace period if the question comes late: once, and again
-    /// only if the machine has slept through that, too.
-    pub(super) fn is_dead(&mut self, now: Instant, timeout: Duration) -> bool {
-        let Some(due) = self.dead_at(timeout).filter(|due| *due <= now) else { return false };
-        let late = now.saturating_duration_since(due);
-        if late > if self.grace.is_none() { LATE } else { timeout } {
-            self.grace = Some(now + LATE);
+    /// Whether the peer is to be given up at `now`. Grants a grace period if the machine `slept`, and again if it has
+    /// slept through that, too.
+    pub(super) fn is_dead(&mut self, now: Instant, timeout: Duration, slept: bool) -> bool {
+        if self.dead_at(timeout).is_none_or(|due| due > now) {
             return false;
         }
-        true
+        if slept {
+            self.grace = Some(now + LATE);
+        }
+        !slept
     }
 }
 
@@ -82,32 +82,32 @@ mod tests {
     #[test]
     fn silence_kills_unless_we_do_not_listen() {
         let mut liveness = Liveness::new(seconds(0));
-        assert!(!liveness.is_dead(seconds(14), TIMEOUT));
-        assert!(liveness.is_dead(seconds(15), TIMEOUT));
+        assert!(!liveness.is_dead(seconds(14), TIMEOUT, false));
+        assert!(liveness.is_dead(seconds(15), TIMEOUT, false));
         liveness.set_paused(seconds(10), true);
         assert_eq!(liveness.dead_at(TIMEOUT), None);
-        assert!(!liveness.is_dead(seconds(100), TIMEOUT));
+        assert!(!liveness.is_dead(seconds(100), TIMEOUT, false));
         liveness.set_paused(seconds(100), false);
-        assert!(!liveness.is_dead(seconds(114), TIMEOUT));
-        assert!(liveness.is_dead(seconds(115), TIMEOUT));
+        assert!(!liveness.is_dead(seconds(114), TIMEOUT, false));
+        assert!(liveness.is_dead(seconds(115), TIMEOUT, false));
     }
 
     #[test]
     fn a_machine_that_slept_reads_first() {
         let mut liveness = Liveness::new(seconds(0));
-        assert!(!liveness.is_dead(seconds(3_600), TIMEOUT));
+        assert!(!liveness.is_dead(seconds(3_600), TIMEOUT, true));
         assert_eq!(liveness.dead_at(TIMEOUT), Some(seconds(3_601)));
-        assert!(liveness.is_dead(seconds(3_601), TIMEOUT));
+        assert!(liveness.is_dead(seconds(3_601), TIMEOUT, false));
         liveness.note_received(seconds(3_601));
-        assert!(!liveness.is_dead(seconds(3_615), TIMEOUT));
-        assert!(liveness.is_dead(seconds(3_616), TIMEOUT));
+        assert!(!liveness.is_dead(seconds(3_615), TIMEOUT, false));
+        assert!(liveness.is_dead(seconds(3_616), TIMEOUT, false));
     }
 
     #[test]
     fn a_machine_that_falls_asleep_again_reads_first_all_the_same() {
         let mut liveness = Liveness::new(seconds(0));
-        assert!(!liveness.is_dead(seconds(3_600), TIMEOUT));
-        assert!(!liveness.is_dead(seconds(7_200), TIMEOUT));
-        assert!(liveness.is_dead(seconds(7_205), TIMEOUT), "late, but not for having slept");
+        assert!(!liveness.is_dead(seconds(3_600), TIMEOUT, true));
+        assert!(!liveness.is_dead(seconds(7_200), TIMEOUT, true));
+        assert!(liveness.is_dead(seconds(7_201), TIMEOUT, false));
     }
 }

@@ -326,21 +326,22 @@ impl Connection {
     /// # Errors
     /// The connection must be closed, for this reason.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), CloseReason> {
-        match self.phase {
-            Phase::Introducing { until } if now.saturating_duration_since(until) > LATE => {
-                // The machine slept: what the peer sent meanwhile is read first.
-                self.phase = Phase::Introducing { until: now + LATE };
+        // If something was due long ago, the machine slept: what the peer sent meanwhile is read first.
+        let slept = self.poll_timeout().is_some_and(|due| now.saturating_duration_since(due) > LATE);
+        match &mut self.phase {
+            Phase::Introducing { until } | Phase::Finishing { until: Some(until) } if slept => {
+                *until = (*until).max(now + LATE);
             }
-            Phase::Introducing { until } if until <= now => return Err(CloseReason::HandshakeTimeout),
-            Phase::Finishing { until: Some(until) } if until <= now && !self.liveness.is_paused() => {
+            Phase::Introducing { until } if *until <= now => return Err(CloseReason::HandshakeTimeout),
+            Phase::Finishing { until: Some(until) } if *until <= now && !self.liveness.is_paused() => {
                 return Err(CloseReason::Ended);
             }
             Phase::Open | Phase::Finishing { until: None } => {
-                if self.liveness.is_dead(now, self.config.heartbeat_timeout) {
+                if self.liveness.is_dead(now, self.config.heartbeat_timeout, slept) {
                     return Err(CloseReason::Silent);
                 }
             }
-            Phase::Yielding { until } if until <= now => self.finish(now),
+            Phase::Yielding { until } if *until <= now => self.finish(now),
             Phase::Introducing { .. }
             | Phase::Introduced
             | Phase::Yielding { .. }
