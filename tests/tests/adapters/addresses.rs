@@ -38,7 +38,7 @@ async fn one_socket_has_many_binds_and_many_connects<R: Adapter>() {
     for _ in 0..5 {
         let (caller, called) = (socket::<R>(), socket::<R>());
         join(&caller, bind(&hub).await).await;
-        hub.connect(bind(&called).await.to_string()).expect("an address");
+        hub.connect(bind(&called).await).expect("an address");
         peers.extend([caller, called]);
     }
     within("ten peers", hub.wait_for_peers(10)).await.expect("open");
@@ -191,8 +191,8 @@ async fn a_socket_that_dials_itself_is_told_so<R: Adapter>() {
 async fn two_that_connect_to_each_other_talk<R: Adapter>() {
     let sockets = [socket::<R>(), socket::<R>()];
     let addresses = [bind(&sockets[0]).await, bind(&sockets[1]).await];
-    sockets[0].connect(addresses[1].to_string()).expect("an address");
-    sockets[1].connect(addresses[0].to_string()).expect("an address");
+    sockets[0].connect(addresses[1]).expect("an address");
+    sockets[1].connect(addresses[0]).expect("an address");
     for (near, far) in [(0, 1), (1, 0)] {
         within("a peer", sockets[near].wait_for_peers(1)).await.expect("open");
         sockets[near].send("hello").await.expect("open");
@@ -204,7 +204,7 @@ async fn a_connect_that_is_not_answered_does_not_hold_up_closing<R: Adapter>() {
     let client = builder::<R>().linger(Duration::from_millis(100)).build().expect("valid");
     // A listener whose queue is full answers nobody; this one never accepts.
     let listener = std::net::TcpListener::bind(LOCAL).expect("a free port");
-    client.connect(listener.local_addr().expect("bound").to_string()).expect("an address");
+    client.connect(listener.local_addr().expect("bound")).expect("an address");
     client.send("unheard").await.expect("open");
     assert_eq!(within("closing", client.close()).await.dropped.messages, 1);
 }

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use aiomsg_tokio::{DeliveryGuarantee, Socket};
+use super::api::{DeliveryGuarantee, Socket};
 
-use crate::child::Actor;
-use crate::support::{runtime, tell, wait_until, within};
+use super::child::Actor;
+use super::support::{runtime, tell, wait_until, within};
 
 const MESSAGES: usize = 100_000;
 const KILLS: usize = 10;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use aiomsg_tokio::{Acknowledge, DeliveryGuarantee, Event, Socket};
+use super::api::{Acknowledge, DeliveryGuarantee, Event, Socket};
 
-use crate::support::{runtime, wait_until, within};
+use super::support::{runtime, wait_until, within};
 
 #[test]
 fn a_message_that_was_taken_is_not_told_to_be_acknowledged_early() {

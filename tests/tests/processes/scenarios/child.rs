@@ -5,10 +5,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-use aiomsg_tokio::{Acknowledge, Identity, Socket};
+use super::api::{Acknowledge, Identity, Socket};
 
-use crate::subscribers::publisher;
-use crate::support::{PATIENCE, runtime, within};
+use super::subscribers::publisher;
+use super::support::{PATIENCE, runtime, within};
 
 /// Names the part, and what it needs to know.
 const PART: &str = "DELIVERY_PART";
@@ -24,7 +24,7 @@ impl Actor {
     pub(crate) fn start(part: &str) -> Self {
         let program = std::env::current_exe().expect("this program");
         let mut process = Command::new(program)
-            .args(["--exact", "child::play_a_part", "--ignored", "--nocapture", "--test-threads=1"])
+            .args(["--exact", &own_name(), "--ignored", "--nocapture", "--test-threads=1"])
             .env(PART, part)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -86,6 +86,13 @@ impl Drop for Actor {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// What [`play_a_part`] is called among the tests of this program, on this adapter.
+fn own_name() -> String {
+    let module = module_path!();
+    let (_, path) = module.split_once("::").expect("it is in a module of the program");
+    format!("{path}::play_a_part")
 }
 
 /// Prints a line for whoever started this process.

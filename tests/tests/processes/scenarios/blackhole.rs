@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use aiomsg_tokio::{Builder, CloseReason, DeliveryGuarantee, Event, EventStream, Identity, Limit, Socket};
+use super::api::{Builder, CloseReason, DeliveryGuarantee, Event, EventStream, Identity, Limit, Socket};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::support::{number, numbered, runtime, tell, wait_until, within};
+use super::support::{number, numbered, runtime, tell, wait_until, within};
 
 const INTERVAL: Duration = Duration::from_millis(400);
 const TIMEOUT: Duration = Duration::from_millis(1_200);

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use aiomsg_tokio::Socket;
+use super::api::Socket;
 use tokio::runtime::Runtime;
 
 /// Nothing that is waited for takes longer than this, however slow the machine is.
@@ -31,7 +31,7 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
 /// Two sockets that are connected.
 pub(crate) async fn connected(server: &Socket, client: &Socket) -> SocketAddr {
     let address = server.bind("127.0.0.1:0").await.expect("a free port");
-    client.connect(address.to_string()).expect("an address");
+    client.connect(address).expect("an address");
     within("the peer is there", server.wait_for_peers(1)).await.expect("it is open");
     within("the peer is there", client.wait_for_peers(1)).await.expect("it is open");
     address

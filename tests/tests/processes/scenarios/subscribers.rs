@@ -4,11 +4,11 @@ use std::fmt::{self, Display};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use aiomsg_tokio::{CloseReason, Event, Identity, Limit, SendMode, SlowPeer, Socket};
+use super::api::{CloseReason, Event, Identity, Limit, SendMode, SlowPeer, Socket};
 use tokio::runtime::Runtime;
 
-use crate::child::{Actor, hear, say};
-use crate::support::{
+use super::child::{Actor, hear, say};
+use super::support::{
     PATIENCE, memory, number, numbered, raw_peer, read_frames, runtime, tell, wait_until, within,
 };
 

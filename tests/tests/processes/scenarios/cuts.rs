@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use aiomsg_tokio::{DeliveryGuarantee, Socket};
+use super::api::{DeliveryGuarantee, Socket};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::{runtime, tell, wait_until, within};
+use super::support::{runtime, tell, wait_until, within};
 
 const MESSAGES: usize = 100_000;
 const CUTS: usize = 25;
@@ -60,7 +60,7 @@ fn connections_that_are_cut_cost_nothing_and_repeat_nothing() {
             .reconnect_delay_max(Duration::from_millis(100))
             .build()
             .expect("valid settings");
-        sender.connect(address.to_string()).expect("an address");
+        sender.connect(address).expect("an address");
         let submitting = {
             let sender = sender.clone();
             tokio::spawn(async move {

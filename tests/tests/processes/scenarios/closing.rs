@@ -5,10 +5,10 @@ use std::io::Write;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use aiomsg_tokio::{Acknowledge, Builder, CloseReport, DeliveryGuarantee, Identity, Metrics, Socket};
+use super::api::{Acknowledge, Builder, CloseReport, DeliveryGuarantee, Identity, Metrics, Socket};
 use tokio::task::JoinHandle;
 
-use crate::support::{number, numbered, raw_peer, read_frames, runtime, tell, wait_until, within};
+use super::support::{number, numbered, raw_peer, read_frames, runtime, tell, wait_until, within};
 
 const MOST: DeliveryGuarantee = DeliveryGuarantee::AtMostOnce;
 const LEAST: DeliveryGuarantee = DeliveryGuarantee::AtLeastOnce;
@@ -296,7 +296,7 @@ fn closing_with_another_socket_at_the_other_end() {
                 // Acknowledged when the application takes it, and not before.
                 let acknowledge = Acknowledge::OnTake { at_latest: None };
                 let other = Socket::builder().acknowledge(acknowledge).build().expect("valid settings");
-                other.connect(address.to_string()).expect("an address");
+                other.connect(address).expect("an address");
                 within("a peer", socket.wait_for_peers(1)).await.expect("it is open");
                 let taker = other.clone();
                 let taking = tokio::spawn(async move {

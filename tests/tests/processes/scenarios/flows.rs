@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use aiomsg_tokio::{Acknowledge, DeliveryGuarantee, Limit, Receive, SendError, Socket};
+use super::api::{Acknowledge, DeliveryGuarantee, Limit, Receive, SendError, Socket};
 
-use crate::support::{connected, runtime, tell, wait_until, within};
+use super::support::{connected, runtime, tell, wait_until, within};
 
 const MESSAGES: usize = 20_000;
 
@@ -104,7 +104,7 @@ fn a_chain_with_full_queues_goes_on() {
             let sockets: Vec<Socket> = (0..4).map(|_| small(delivery, 4)).collect();
             for pair in sockets.windows(2) {
                 let address = pair[1].bind("127.0.0.1:0").await.expect("a free port");
-                pair[0].connect(address.to_string()).expect("an address");
+                pair[0].connect(address).expect("an address");
                 let next = pair[1].identity();
                 wait_until("the next one is there", || {
                     pair[0].peers().iter().any(|peer| peer.identity == next)
@@ -148,7 +148,7 @@ fn a_socket_that_only_sends_is_not_held_up_by_answers() {
         for _ in 0..3 {
             let worker =
                 Socket::builder().acknowledge(Acknowledge::OnReceive).build().expect("valid settings");
-            worker.connect(address.to_string()).expect("an address");
+            worker.connect(address).expect("an address");
             tokio::spawn(async move {
                 while let Ok(message) = worker.recv().await {
                     worker.send([&message[..], &[7; 2_000]].concat()).await.expect("it is open");

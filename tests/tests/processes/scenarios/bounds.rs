@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use aiomsg_tokio::{DeliveryGuarantee, SendError, Socket};
+use super::api::{DeliveryGuarantee, SendError, Socket};
 
-use crate::child::Actor;
-use crate::support::{memory, runtime, tell, within};
+use super::child::Actor;
+use super::support::{memory, runtime, tell, within};
 
 const MIB: usize = 1 << 20;
 
@@ -31,7 +31,7 @@ async fn fill(delivery: DeliveryGuarantee, size: usize) -> usize {
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(!waiting.is_finished());
     let receiver = Socket::builder().build().expect("defaults");
-    receiver.connect(address.to_string()).expect("an address");
+    receiver.connect(address).expect("an address");
     for number in 0..=accepted {
         let message = within("a message", receiver.recv()).await.expect("it is open");
         assert_eq!(message[..8], number.to_be_bytes(), "in order");

@@ -1,0 +1,334 @@
+//! A client of an echo server with plain threads and blocking streams, nothing asynchronous.
+//!
+//! ```text
+//! cargo run -p aiomsg-proto --example mio                # an echo server
+//! cargo run -p aiomsg-proto --example blocking
+//! ```
+//!
+//! One thread has the core, and waits for a channel, until the core wants to be told of the time. Each connection has a
+//! thread that reads, as much as it was asked to and when it was asked to, and one that writes batches and brings them
+//! back. Nobody waits for the network while it has the core.
+
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::error::Error;
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::process::ExitCode;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use aiomsg_proto::{
+    Batch, CloseReason, Config, ConnectionId, DialId, Event, Identity, Inbox, Instant, LinkState, Origin,
+    Ready, SendError, Socket,
+};
+use bytes::{Bytes, BytesMut};
+use clap::Parser;
+use uuid::Uuid;
+
+/// Sends messages to an echo server, and checks that all of them come back.
+#[derive(Debug, Parser)]
+struct Args {
+    /// The echo server.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:25000")]
+    connect: SocketAddr,
+    /// How many messages.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    messages: u64,
+    /// The length of each, in bytes: at least 8, for its number.
+    #[arg(long, value_name = "BYTES", default_value_t = 32, value_parser = clap::value_parser!(u32).range(8..))]
+    bytes: u32,
+}
+
+/// What the threads tell the one that has the core.
+enum Input {
+    /// An attempt to connect is over.
+    Dialled(DialId, io::Result<TcpStream>),
+    /// This was read, as it was asked for. Nothing is the end.
+    Read(ConnectionId, io::Result<Vec<u8>>),
+    /// Some of the batch was written.
+    Written(ConnectionId, Box<Batch>, io::Result<()>),
+}
+
+struct Link {
+    stream: TcpStream,
+    /// What was read and the core has left.
+    buffer: BytesMut,
+    /// What is to be written. It is not here while the writer has it.
+    batch: Option<Box<Batch>>,
+    reading: bool,
+    half_closed: bool,
+    reader: Sender<usize>,
+    writer: Sender<Box<Batch>>,
+    /// The connection is over, for this reason.
+    gone: Option<CloseReason>,
+}
+
+struct Client {
+    args: Args,
+    socket: Socket,
+    epoch: std::time::Instant,
+    links: BTreeMap<ConnectionId, Link>,
+    inputs: Receiver<Input>,
+    teller: Sender<Input>,
+    inbox: Inbox,
+    /// Messages that were not given to the socket yet, or were perhaps lost with a connection.
+    unsent: VecDeque<u64>,
+    /// Messages that have not come back.
+    missing: BTreeSet<u64>,
+}
+
+fn main() -> ExitCode {
+    match Client::new(Args::parse()).and_then(Client::run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("blocking: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Client {
+    fn new(args: Args) -> Result<Self, Box<dyn Error>> {
+        // Its peers know the socket by its identity. The seed must be another one in each life.
+        let (identity, (_, seed)) = (Uuid::new_v4().into_bytes(), Uuid::new_v4().as_u64_pair());
+        let identity = Identity::from_bytes(identity);
+        let mut socket = Socket::new(Config::default(), identity, seed, Instant::EPOCH)?;
+        socket.dial(Instant::EPOCH, args.connect.to_string())?;
+        let (teller, inputs) = channel();
+        Ok(Self {
+            socket,
+            epoch: std::time::Instant::now(),
+            links: BTreeMap::new(),
+            inputs,
+            teller,
+            inbox: Inbox::default(),
+            unsent: (0..args.messages).collect(),
+            missing: (0..args.messages).collect(),
+            args,
+        })
+    }
+
+    /// The time, counted from an epoch of our choice.
+    fn now(&self) -> Instant {
+        Instant::EPOCH + self.epoch.elapsed()
+    }
+
+    fn run(mut self) -> Result<(), Box<dyn Error>> {
+        loop {
+            let now = self.now();
+            self.socket.handle_timeout(now);
+            self.send(now)?;
+            while let Some(ready) = self.socket.poll_ready() {
+                match ready {
+                    Ready::Connection(id) => self.serve(now, id),
+                    Ready::Dial(dial) => self.dial(dial),
+                    Ready::Received => self.receive(now)?,
+                    Ready::Room => self.send(now)?,
+                    _ => {}
+                }
+            }
+            while let Some(event) = self.socket.poll_event() {
+                self.note(&event)?;
+            }
+            if let Some(report) = self.socket.close_report() {
+                println!("closed; {} messages were not handed over", report.dropped.messages);
+                return Ok(());
+            }
+            self.wait();
+        }
+    }
+
+    /// Waits for an input, until the core wants to be told of the time.
+    fn wait(&mut self) {
+        let span = self.socket.poll_timeout().map(|at| at.saturating_duration_since(self.now()));
+        // We have a sender ourselves, so the channel is open.
+        let mut next = self.inputs.recv_timeout(span.unwrap_or(Duration::MAX));
+        // All that is there is told before the core is asked again.
+        while let Ok(input) = next {
+            self.handle(input);
+            next = self.inputs.try_recv().map_err(|_| RecvTimeoutError::Timeout);
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        let now = self.now();
+        match input {
+            Input::Dialled(dial, Err(error)) => self.socket.handle_dial_failed(now, dial, error.to_string()),
+            Input::Dialled(dial, Ok(stream)) => self.connected(now, dial, stream),
+            Input::Read(id, result) => {
+                let Some(link) = self.links.get_mut(&id) else { return };
+                link.reading = false;
+                match result {
+                    Ok(bytes) if bytes.is_empty() => link.end(CloseReason::PeerClosed),
+                    Ok(bytes) => link.buffer.extend_from_slice(&bytes),
+                    Err(_) => link.end(CloseReason::Failed),
+                }
+                self.serve(now, id);
+            }
+            Input::Written(id, mut batch, result) => {
+                let Some(link) = self.links.get_mut(&id) else { return };
+                self.socket.handle_transmitted(now, id, &mut batch);
+                link.batch = Some(batch);
+                if result.is_err() {
+                    link.end(CloseReason::Failed);
+                }
+                self.serve(now, id);
+            }
+        }
+    }
+
+    /// Connects, on a thread of its own.
+    fn dial(&self, dial: DialId) {
+        let (address, limit) = (self.args.connect, self.socket.config().connect_deadline());
+        let teller = self.teller.clone();
+        thread::spawn(move || drop(teller.send(Input::Dialled(dial, connect(address, limit)))));
+    }
+
+    fn connected(&mut self, now: Instant, dial: DialId, stream: TcpStream) {
+        let (Ok(for_reader), Ok(for_writer)) = (stream.try_clone(), stream.try_clone()) else {
+            return self.socket.handle_dial_failed(now, dial, "out of descriptors");
+        };
+        let address = self.args.connect.to_string();
+        let Ok(id) = self.socket.handle_connected(now, Origin::Dialled(dial), address) else { return };
+        let (reader, permits) = channel();
+        let (writer, batches) = channel();
+        let teller = self.teller.clone();
+        thread::spawn(move || read(id, &for_reader, &permits, &teller));
+        let teller = self.teller.clone();
+        thread::spawn(move || write(id, &for_writer, &batches, &teller));
+        let (buffer, batch) = (BytesMut::new(), Some(Box::default()));
+        let [reading, half_closed] = [false; 2];
+        let link = Link { stream, buffer, batch, reading, half_closed, reader, writer, gone: None };
+        self.links.insert(id, link);
+    }
+
+    /// Does for a connection what there is to do.
+    fn serve(&mut self, now: Instant, id: ConnectionId) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        self.socket.handle_received(now, id, &mut link.buffer);
+        match self.socket.link_state(id) {
+            LinkState::Open => {}
+            LinkState::HalfClose if link.half_closed => {}
+            LinkState::HalfClose => {
+                link.half_closed = true;
+                // Fails if the peer has closed already.
+                let _ = link.stream.shutdown(Shutdown::Write);
+            }
+            _ => link.end(CloseReason::Ended),
+        }
+        if let Some(reason) = link.gone {
+            // Not before the batch is back, since the core is to know what was written of it.
+            if let Some(batch) = &mut link.batch {
+                self.socket.handle_disconnected(now, id, batch, reason);
+                self.links.remove(&id);
+            }
+            return;
+        }
+        if let Some(mut batch) = link.batch.take() {
+            if self.socket.transmit(now, id, &mut batch) {
+                let _ = link.writer.send(batch);
+            } else {
+                link.batch = Some(batch);
+            }
+        }
+        let most = self.socket.wants_read(id, &link.buffer);
+        if most > 0 && !link.reading {
+            link.reading = link.reader.send(most).is_ok();
+        }
+    }
+
+    /// Gives messages to the socket, as long as it takes them.
+    fn send(&mut self, now: Instant) -> Result<(), Box<dyn Error>> {
+        while let Some(number) = self.unsent.front() {
+            match self.socket.send(now, payload(*number, self.args.bytes)) {
+                Ok(()) => drop(self.unsent.pop_front()),
+                // `Ready::Room` says when to go on.
+                Err(SendError::Full(_)) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks what has come back.
+    fn receive(&mut self, now: Instant) -> Result<(), Box<dyn Error>> {
+        while self.socket.poll_received(now, &mut self.inbox) {
+            for echo in self.inbox.by_ref().map(|received| received.payload) {
+                let number = echo.first_chunk().map(|bytes| u64::from_be_bytes(*bytes));
+                let number = number.filter(|number| echo == payload(*number, self.args.bytes));
+                // One that was sent again may come back twice.
+                self.missing.remove(&number.ok_or("a message came that is no echo")?);
+            }
+        }
+        if self.missing.is_empty() && !self.socket.is_closing() {
+            println!("sent {} messages and got all of them back", self.args.messages);
+            self.socket.close(now, self.socket.config().linger_time());
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, event: &Event) -> Result<(), Box<dyn Error>> {
+        match event {
+            Event::Connected { address, .. } => println!("connected to {address}"),
+            Event::Disconnected { reason, .. } if !self.socket.is_closing() => {
+                println!("disconnected: {reason}");
+                // What the server had and has not answered, it may never answer.
+                self.unsent = self.missing.iter().copied().collect();
+            }
+            Event::Retrying { delay, reason, cause, .. } => {
+                let cause = cause.as_deref().map_or_else(|| reason.to_string(), str::to_owned);
+                println!("{cause}; trying again in {delay:.1?}");
+            }
+            Event::GivenUp { reason, .. } => return Err(reason.to_string().into()),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Link {
+    /// Lets reader and writer end, whatever they wait for.
+    fn end(&mut self, reason: CloseReason) {
+        self.gone.get_or_insert(reason);
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+fn connect(address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, limit)?;
+    stream.set_nodelay(true)?;
+    // Where nobody listens on this machine, a connection may be made to itself.
+    if stream.local_addr()? == address { Err(ErrorKind::ConnectionRefused.into()) } else { Ok(stream) }
+}
+
+/// Reads as much as it is permitted to, each time that it is.
+fn read(id: ConnectionId, mut stream: &TcpStream, permits: &Receiver<usize>, teller: &Sender<Input>) {
+    let mut chunk = vec![0; 64 * 1024];
+    for most in permits {
+        let most = most.min(chunk.len());
+        let bytes = stream.read(&mut chunk[..most]).map(|read| chunk[..read].to_vec());
+        let _ = teller.send(Input::Read(id, bytes));
+    }
+}
+
+/// Writes some of each batch, and brings it back.
+fn write(id: ConnectionId, mut stream: &TcpStream, batches: &Receiver<Box<Batch>>, teller: &Sender<Input>) {
+    for mut batch in batches {
+        let mut slices = [&[][..]; 16];
+        let count = batch.slices(&mut slices);
+        let written = stream.write_vectored(&slices.map(IoSlice::new)[..count]);
+        let result = written.map(|written| batch.advance(written));
+        let _ = teller.send(Input::Written(id, batch, result));
+    }
+}
+
+/// A message that is like no other: its number, again and again.
+fn payload(number: u64, bytes: u32) -> Bytes {
+    let bytes = bytes as usize;
+    let mut payload = number.to_be_bytes().repeat(bytes / 8 + 1);
+    payload.truncate(bytes);
+    payload.into()
+}

@@ -1,0 +1,369 @@
+//! A client of an echo server on io_uring: a completion loop, written by hand around the core.
+//!
+//! ```text
+//! cargo run -p aiomsg-proto --example mio                # an echo server
+//! cargo run -p aiomsg-proto --example completion
+//! ```
+//!
+//! The system is asked to connect, to read or to write, and says later that it has; until then it owns the buffers. Where
+//! there is no io_uring, or it may not be used, the example says so and exits with 3.
+
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::collections::{BTreeSet, VecDeque};
+use std::error::Error;
+use std::io::{self, ErrorKind};
+use std::net::{Shutdown, SocketAddr};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aiomsg_proto::{
+    Batch, CloseReason, Config, ConnectionId, DialId, Event, Identity, Inbox, Instant, LinkState, Origin,
+    Ready, SendError, Socket,
+};
+use bytes::{Bytes, BytesMut};
+use clap::Parser;
+use compio_buf::{BufResult, IntoInner};
+use compio_driver::op::{Connect, Read, Write};
+use compio_driver::{Key, OpCode, Proactor, PushEntry};
+use socket2::{Domain, Type};
+use uuid::Uuid;
+
+/// The longest read and the longest write, in bytes.
+const CHUNK: usize = 256 * 1024;
+
+/// Sends messages to an echo server, and checks that all of them come back.
+#[derive(Debug, Parser)]
+struct Args {
+    /// The echo server.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:25000")]
+    connect: SocketAddr,
+    /// How many messages.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    messages: u64,
+    /// The length of each, in bytes: at least 8, for its number.
+    #[arg(long, value_name = "BYTES", default_value_t = 32, value_parser = clap::value_parser!(u32).range(8..))]
+    bytes: u32,
+}
+
+type Stream = Arc<socket2::Socket>;
+
+/// An operation that the system does, or has done.
+struct Operation<T: OpCode>(Option<PushEntry<Key<T>, BufResult<usize, T>>>);
+
+struct Dial {
+    id: DialId,
+    stream: Stream,
+    operation: Operation<Connect<Stream>>,
+    until: Instant,
+}
+
+struct Link {
+    id: ConnectionId,
+    stream: Stream,
+    /// What was read and the core has left.
+    buffer: BytesMut,
+    /// What is being written.
+    batch: Batch,
+    read: Operation<Read<Vec<u8>, Stream>>,
+    write: Operation<Write<Vec<u8>, Stream>>,
+    half_closed: bool,
+    /// The connection is over, for this reason.
+    gone: Option<CloseReason>,
+}
+
+struct Client {
+    args: Args,
+    system: Proactor,
+    socket: Socket,
+    epoch: std::time::Instant,
+    dial: Option<Dial>,
+    link: Option<Link>,
+    inbox: Inbox,
+    /// Messages that were not given to the socket yet, or were perhaps lost with a connection.
+    unsent: VecDeque<u64>,
+    /// Messages that have not come back.
+    missing: BTreeSet<u64>,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let system = match Proactor::new() {
+        Ok(system) => system,
+        Err(error) => {
+            eprintln!("completion: io_uring is not available: {error}");
+            return ExitCode::from(3);
+        }
+    };
+    println!("driver: {:?}", system.driver_type());
+    match Client::new(args, system).and_then(Client::run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("completion: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Client {
+    fn new(args: Args, system: Proactor) -> Result<Self, Box<dyn Error>> {
+        // Its peers know the socket by its identity. The seed must be another one in each life.
+        let (identity, (_, seed)) = (Uuid::new_v4().into_bytes(), Uuid::new_v4().as_u64_pair());
+        let identity = Identity::from_bytes(identity);
+        let mut socket = Socket::new(Config::default(), identity, seed, Instant::EPOCH)?;
+        socket.dial(Instant::EPOCH, args.connect.to_string())?;
+        Ok(Self {
+            system,
+            socket,
+            epoch: std::time::Instant::now(),
+            dial: None,
+            link: None,
+            inbox: Inbox::default(),
+            unsent: (0..args.messages).collect(),
+            missing: (0..args.messages).collect(),
+            args,
+        })
+    }
+
+    fn run(mut self) -> Result<(), Box<dyn Error>> {
+        loop {
+            // The time is counted from an epoch of our choice.
+            let now = Instant::EPOCH + self.epoch.elapsed();
+            self.complete_dial(now);
+            self.serve(now)?;
+            self.socket.handle_timeout(now);
+            self.send(now)?;
+            while let Some(ready) = self.socket.poll_ready() {
+                match ready {
+                    Ready::Connection(_) => self.serve(now)?,
+                    Ready::Dial(id) => self.start_dial(now, id)?,
+                    Ready::Received => self.receive(now)?,
+                    Ready::Room => self.send(now)?,
+                    _ => {}
+                }
+            }
+            while let Some(event) = self.socket.poll_event() {
+                self.note(&event)?;
+            }
+            if let Some(report) = self.socket.close_report() {
+                println!("closed; {} messages were not handed over", report.dropped.messages);
+                return Ok(());
+            }
+            let until =
+                self.dial.as_ref().map(|dial| dial.until).into_iter().chain(self.socket.poll_timeout());
+            let span = until.min().map(|at| at.saturating_duration_since(now));
+            let done_already =
+                self.link.as_ref().is_some_and(|link| link.read.is_done() || link.write.is_done());
+            match self.system.poll(if done_already { Some(Duration::ZERO) } else { span }) {
+                Err(error) if !matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::Interrupted) => {
+                    return Err(error.into());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn start_dial(&mut self, now: Instant, id: DialId) -> io::Result<()> {
+        let address = self.args.connect.into();
+        let stream =
+            Arc::new(socket2::Socket::new(Domain::for_address(self.args.connect), Type::STREAM, None)?);
+        stream.set_tcp_nodelay(true)?;
+        let operation = Operation::start(&mut self.system, Connect::new(stream.clone(), address));
+        let until = now + self.socket.config().connect_deadline();
+        self.dial = Some(Dial { id, stream, operation, until });
+        Ok(())
+    }
+
+    fn complete_dial(&mut self, now: Instant) {
+        let Some(mut dial) = self.dial.take() else { return };
+        let connected = match dial.operation.finish(&mut self.system) {
+            None if now < dial.until => return self.dial = Some(dial),
+            None => {
+                dial.operation.cancel(&mut self.system);
+                Err(ErrorKind::TimedOut.into())
+            }
+            // Where nobody listens on this machine, a connection may be made to itself.
+            Some(BufResult(Ok(_), _)) if is_own(&dial.stream) => Err(ErrorKind::ConnectionRefused.into()),
+            Some(BufResult(result, _)) => result,
+        };
+        if let Err(error) = connected {
+            return self.socket.handle_dial_failed(now, dial.id, error.to_string());
+        }
+        let address = self.args.connect.to_string();
+        let Ok(id) = self.socket.handle_connected(now, Origin::Dialled(dial.id), address) else { return };
+        let (buffer, batch, stream) = (BytesMut::new(), Batch::default(), dial.stream);
+        let (read, write) = (Operation(None), Operation(None));
+        self.link = Some(Link { id, stream, buffer, batch, read, write, half_closed: false, gone: None });
+    }
+
+    /// Does for the connection what there is to do.
+    fn serve(&mut self, now: Instant) -> io::Result<()> {
+        let Some(link) = &mut self.link else { return Ok(()) };
+        link.take_results(&mut self.system, &mut self.socket, now);
+        self.socket.handle_received(now, link.id, &mut link.buffer);
+        match self.socket.link_state(link.id) {
+            LinkState::Open => {}
+            LinkState::HalfClose if link.half_closed => {}
+            LinkState::HalfClose => {
+                link.half_closed = true;
+                // Fails if the peer has closed already.
+                let _ = link.stream.shutdown(Shutdown::Write);
+            }
+            _ => link.end(CloseReason::Ended),
+        }
+        if let Some(reason) = link.gone {
+            // Not before the system has done with it, since the core is to know what was written.
+            if link.read.is_free() && link.write.is_free() {
+                self.socket.handle_disconnected(now, link.id, &mut link.batch, reason);
+                self.link = None;
+            }
+            return Ok(());
+        }
+        if link.write.is_free() && self.socket.transmit(now, link.id, &mut link.batch) {
+            let write = Write::new(link.stream.clone(), front(&mut link.batch));
+            link.write = Operation::start(&mut self.system, write);
+        }
+        let most = self.socket.wants_read(link.id, &link.buffer).min(CHUNK);
+        if link.read.is_free() && most > 0 {
+            link.read = Operation::start(&mut self.system, Read::new(link.stream.clone(), vec![0; most]));
+        }
+        Ok(())
+    }
+
+    /// Gives messages to the socket, as long as it takes them.
+    fn send(&mut self, now: Instant) -> Result<(), Box<dyn Error>> {
+        while let Some(number) = self.unsent.front() {
+            match self.socket.send(now, payload(*number, self.args.bytes)) {
+                Ok(()) => drop(self.unsent.pop_front()),
+                // `Ready::Room` says when to go on.
+                Err(SendError::Full(_)) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks what has come back.
+    fn receive(&mut self, now: Instant) -> Result<(), Box<dyn Error>> {
+        while self.socket.poll_received(now, &mut self.inbox) {
+            for echo in self.inbox.by_ref().map(|received| received.payload) {
+                let number = echo.first_chunk().map(|bytes| u64::from_be_bytes(*bytes));
+                let number = number.filter(|number| echo == payload(*number, self.args.bytes));
+                // One that was sent again may come back twice.
+                self.missing.remove(&number.ok_or("a message came that is no echo")?);
+            }
+        }
+        if self.missing.is_empty() && !self.socket.is_closing() {
+            println!("sent {} messages and got all of them back", self.args.messages);
+            self.socket.close(now, self.socket.config().linger_time());
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, event: &Event) -> Result<(), Box<dyn Error>> {
+        match event {
+            Event::Connected { address, .. } => println!("connected to {address}"),
+            Event::Disconnected { reason, .. } if !self.socket.is_closing() => {
+                println!("disconnected: {reason}");
+                // What the server had and has not answered, it may never answer.
+                self.unsent = self.missing.iter().copied().collect();
+            }
+            Event::Retrying { delay, reason, cause, .. } => {
+                let cause = cause.as_deref().map_or_else(|| reason.to_string(), str::to_owned);
+                println!("{cause}; trying again in {delay:.1?}");
+            }
+            Event::GivenUp { reason, .. } => return Err(reason.to_string().into()),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Link {
+    /// Takes what the system has read, and notes what it has written.
+    fn take_results(&mut self, system: &mut Proactor, socket: &mut Socket, now: Instant) {
+        match self.read.finish(system) {
+            None => {}
+            Some(BufResult(Ok(0), _)) => self.end(CloseReason::PeerClosed),
+            Some(BufResult(Ok(read), operation)) => {
+                self.buffer.extend_from_slice(&operation.into_inner()[..read]);
+            }
+            Some(BufResult(Err(_), _)) => self.end(CloseReason::Failed),
+        }
+        match self.write.finish(system) {
+            None => {}
+            Some(BufResult(Ok(written), _)) => {
+                self.batch.advance(written);
+                socket.handle_transmitted(now, self.id, &mut self.batch);
+            }
+            Some(BufResult(Err(_), _)) => self.end(CloseReason::Failed),
+        }
+    }
+
+    /// Lets the system finish reading and writing soon.
+    fn end(&mut self, reason: CloseReason) {
+        self.gone.get_or_insert(reason);
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+impl<T: OpCode + 'static> Operation<T> {
+    fn start(system: &mut Proactor, operation: T) -> Self {
+        Self(Some(system.push(operation)))
+    }
+
+    /// The result, once there is one.
+    fn finish(&mut self, system: &mut Proactor) -> Option<BufResult<usize, T>> {
+        let entry = match self.0.take()? {
+            PushEntry::Pending(key) => system.pop(key),
+            done @ PushEntry::Ready(_) => done,
+        };
+        match entry {
+            PushEntry::Ready(result) => Some(result),
+            pending @ PushEntry::Pending(_) => {
+                self.0 = Some(pending);
+                None
+            }
+        }
+    }
+
+    fn cancel(self, system: &mut Proactor) {
+        if let Some(PushEntry::Pending(key)) = self.0 {
+            system.cancel(key);
+        }
+    }
+
+    const fn is_free(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// It was done as soon as it was started: the system is not going to tell.
+    const fn is_done(&self) -> bool {
+        matches!(self.0, Some(PushEntry::Ready(_)))
+    }
+}
+
+/// The first bytes of a batch, as a copy: the system owns what it writes, and the batch is ours.
+fn front(batch: &mut Batch) -> Vec<u8> {
+    let mut slices = [&[][..]; 16];
+    let count = batch.slices(&mut slices);
+    let mut bytes = Vec::new();
+    for slice in &slices[..count] {
+        bytes.extend_from_slice(&slice[..slice.len().min(CHUNK - bytes.len())]);
+    }
+    bytes
+}
+
+fn is_own(stream: &Stream) -> bool {
+    let (own, peer) = (stream.local_addr(), stream.peer_addr());
+    own.is_ok_and(|own| peer.is_ok_and(|peer| own.as_socket() == peer.as_socket()))
+}
+
+/// A message that is like no other: its number, again and again.
+fn payload(number: u64, bytes: u32) -> Bytes {
+    let bytes = bytes as usize;
+    let mut payload = number.to_be_bytes().repeat(bytes / 8 + 1);
+    payload.truncate(bytes);
+    payload.into()
+}

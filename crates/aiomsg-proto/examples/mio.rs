@@ -1,0 +1,327 @@
+//! An echo server with any number of connections in one thread: a readiness loop, written by hand around the core.
+//!
+//! ```text
+//! cargo run -p aiomsg-proto --example mio -- --bind 127.0.0.1:25000
+//! ```
+//!
+//! Every message goes back to its sender. Ctrl-C ends it orderly, and so do `--messages` echoes.
+
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use aiomsg_proto::{
+    Batch, CloseReason, CloseReport, Config, ConnectionId, Event, Identity, Inbox, Instant, LinkState,
+    Origin, Ready, Received, SendError, Socket,
+};
+use bytes::BytesMut;
+use clap::Parser;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token, Waker};
+use uuid::Uuid;
+
+const LISTENER: Token = Token(0);
+const STOP: Token = Token(1);
+
+/// Outputs of the core that are served before the system is asked for news.
+const TURN: usize = 1_000;
+
+/// Sends every message back to its sender.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Where to accept connections; port 0 is any free one.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:25000")]
+    bind: SocketAddr,
+    /// Stop after this many echoes.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    messages: Option<u64>,
+}
+
+struct Server {
+    socket: Socket,
+    epoch: std::time::Instant,
+    poll: Poll,
+    listener: TcpListener,
+    /// Somebody waits to be accepted. mio tells once when something becomes possible, not as long as it is.
+    acceptable: bool,
+    links: BTreeMap<ConnectionId, Link>,
+    ids: BTreeMap<Token, ConnectionId>,
+    last_token: usize,
+    /// Connections that have more to do than was done in their turn.
+    busy: BTreeSet<ConnectionId>,
+    inbox: Inbox,
+    echoed: u64,
+    stop_after: Option<u64>,
+}
+
+struct Link {
+    id: ConnectionId,
+    stream: TcpStream,
+    readable: bool,
+    writable: bool,
+    half_closed: bool,
+    /// What was read and the core has left.
+    buffer: BytesMut,
+    /// What is being written.
+    batch: Batch,
+    /// Messages that came and are to go back.
+    echoes: VecDeque<Received>,
+}
+
+fn main() -> ExitCode {
+    match Server::start(&Args::parse()).and_then(Server::run) {
+        Ok((echoed, report)) => {
+            println!("echoed {echoed} messages; {} were not handed over", report.dropped.messages);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("mio: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Server {
+    fn start(args: &Args) -> io::Result<Self> {
+        let mut listener = TcpListener::bind(args.bind).map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot listen at {}: {error}", args.bind))
+        })?;
+        let poll = Poll::new()?;
+        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        let waker = Waker::new(poll.registry(), STOP)?;
+        ctrlc::set_handler(move || drop(waker.wake())).map_err(io::Error::other)?;
+        // Its peers know the socket by its identity. The seed must be another one in each life.
+        let (identity, (_, seed)) = (Uuid::new_v4().into_bytes(), Uuid::new_v4().as_u64_pair());
+        let socket = Socket::new(Config::default(), Identity::from_bytes(identity), seed, Instant::EPOCH);
+        println!("listening on {}", listener.local_addr()?);
+        Ok(Self {
+            socket: socket.map_err(io::Error::other)?,
+            epoch: std::time::Instant::now(),
+            poll,
+            listener,
+            acceptable: true,
+            links: BTreeMap::new(),
+            ids: BTreeMap::new(),
+            last_token: STOP.0,
+            busy: BTreeSet::new(),
+            inbox: Inbox::default(),
+            echoed: 0,
+            stop_after: args.messages,
+        })
+    }
+
+    fn run(mut self) -> io::Result<(u64, CloseReport)> {
+        let mut events = Events::with_capacity(256);
+        loop {
+            // Inputs: what time it is, and what the system told. Time is counted from an epoch of our choice.
+            let now = Instant::EPOCH + self.epoch.elapsed();
+            self.socket.handle_timeout(now);
+            for event in &events {
+                self.note(now, event);
+            }
+            self.accept(now)?;
+            for id in std::mem::take(&mut self.busy) {
+                self.serve(now, id);
+            }
+            // Outputs: what the core wants done.
+            let mut left = TURN;
+            while left > 0
+                && let Some(ready) = self.socket.poll_ready()
+            {
+                left -= 1;
+                match ready {
+                    Ready::Connection(id) => self.serve(now, id),
+                    Ready::Received => self.receive(now),
+                    Ready::Room | Ready::PeerRoom(_) => self.busy.extend(self.links.keys()),
+                    Ready::Accept => self.accept(now)?,
+                    _ => {}
+                }
+            }
+            while let Some(event) = self.socket.poll_event() {
+                tell(&event);
+            }
+            if let Some(report) = self.socket.close_report() {
+                return Ok((self.echoed, report));
+            }
+            // Sleep until the system has news, or it is time for something.
+            let now = Instant::EPOCH + self.epoch.elapsed();
+            let idle = left > 0 && self.busy.is_empty();
+            let until = if idle { self.socket.poll_timeout() } else { Some(now) };
+            match self.poll.poll(&mut events, until.map(|at| at.saturating_duration_since(now))) {
+                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+        }
+    }
+
+    /// Takes note of what the system told.
+    fn note(&mut self, now: Instant, event: &mio::event::Event) {
+        match event.token() {
+            LISTENER => self.acceptable = true,
+            // At once, if it is the second Ctrl-C.
+            STOP if self.socket.is_closing() => self.socket.close(now, Duration::ZERO),
+            STOP => self.socket.close(now, self.socket.config().linger_time()),
+            token => {
+                if let Some(link) = self.ids.get(&token).and_then(|id| self.links.get_mut(id)) {
+                    link.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+                    link.writable |= event.is_writable();
+                    self.busy.insert(link.id);
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self, now: Instant) -> io::Result<()> {
+        while self.acceptable && self.socket.poll_accept() {
+            let (mut stream, address) = match self.listener.accept() {
+                Ok(accepted) => accepted,
+                // Who waited has gone; others may wait.
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
+                Err(error) => {
+                    self.acceptable = false;
+                    if error.kind() != ErrorKind::WouldBlock {
+                        eprintln!("accepting failed, and is tried again when the next one comes: {error}");
+                    }
+                    continue;
+                }
+            };
+            let Ok(id) = self.socket.handle_connected(now, Origin::Accepted, address.to_string()) else {
+                continue;
+            };
+            // The core makes batches; the system need not wait for more. Who has gone already is noticed by reading.
+            let _ = stream.set_nodelay(true);
+            self.last_token += 1;
+            let token = Token(self.last_token);
+            self.poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+            self.ids.insert(token, id);
+            self.links.insert(id, Link::new(id, stream));
+        }
+        Ok(())
+    }
+
+    /// Gives a connection its turn.
+    fn serve(&mut self, now: Instant, id: ConnectionId) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        self.echoed += link.echo(&mut self.socket, now);
+        match link.turn(&mut self.socket, now) {
+            Ok(true) => drop(self.busy.insert(id)),
+            Ok(false) => {}
+            Err(reason) => {
+                // With the batch, the core learns what was not written.
+                self.socket.handle_disconnected(now, id, &mut link.batch, reason);
+                self.links.remove(&id);
+                self.ids.retain(|_, other| *other != id);
+            }
+        }
+        if self.stop_after.is_some_and(|enough| self.echoed >= enough) && !self.socket.is_closing() {
+            self.socket.close(now, self.socket.config().linger_time());
+        }
+    }
+
+    /// Takes over what has arrived.
+    fn receive(&mut self, now: Instant) {
+        while self.socket.poll_received(now, &mut self.inbox) {
+            for received in &mut self.inbox {
+                if let Some(link) = self.links.get_mut(&received.connection) {
+                    self.busy.insert(link.id);
+                    link.echoes.push_back(received);
+                }
+            }
+        }
+    }
+}
+
+impl Link {
+    fn new(id: ConnectionId, stream: TcpStream) -> Self {
+        let (buffer, batch, echoes) = (BytesMut::new(), Batch::default(), VecDeque::new());
+        Self { id, stream, readable: true, writable: true, half_closed: false, buffer, batch, echoes }
+    }
+
+    /// Sends back what came, as far as there is room. Returns how many that were.
+    fn echo(&mut self, socket: &mut Socket, now: Instant) -> u64 {
+        let mut echoed = 0;
+        while let Some(received) = self.echoes.front() {
+            match socket.send_to(now, received.identity, received.payload.clone()) {
+                // `Ready::Room` or `Ready::PeerRoom` says when to try again.
+                Err(SendError::Full(_) | SendError::PeerFull(_)) => break,
+                // Otherwise the socket is closing.
+                result => echoed += u64::from(result.is_ok()),
+            }
+            self.echoes.pop_front();
+        }
+        echoed
+    }
+
+    /// Writes and reads once. Returns whether it is worth doing again.
+    fn turn(&mut self, socket: &mut Socket, now: Instant) -> Result<bool, CloseReason> {
+        // What the core has left in the buffer, it may want now.
+        socket.handle_received(now, self.id, &mut self.buffer);
+        match socket.link_state(self.id) {
+            LinkState::Open => {}
+            LinkState::HalfClose if self.half_closed => {}
+            LinkState::HalfClose => {
+                self.half_closed = true;
+                // Fails if the peer has closed already.
+                let _ = self.stream.shutdown(Shutdown::Write);
+            }
+            _ => return Err(CloseReason::Ended),
+        }
+        // What the peer sent before writing failed is read all the same.
+        let wrote = self.write(socket, now);
+        let read = self.read(socket, now)?;
+        Ok(wrote? || read)
+    }
+
+    fn write(&mut self, socket: &mut Socket, now: Instant) -> Result<bool, CloseReason> {
+        if !self.writable || !socket.transmit(now, self.id, &mut self.batch) {
+            return Ok(false);
+        }
+        let mut slices = [&[][..]; 16];
+        let count = self.batch.slices(&mut slices);
+        let written = self.stream.write_vectored(&slices.map(IoSlice::new)[..count]);
+        let written = possible(written, &mut self.writable, CloseReason::Failed)?;
+        self.batch.advance(written);
+        socket.handle_transmitted(now, self.id, &mut self.batch);
+        Ok(written > 0)
+    }
+
+    fn read(&mut self, socket: &mut Socket, now: Instant) -> Result<bool, CloseReason> {
+        let mut chunk = [0; 64 * 1024];
+        let most = socket.wants_read(self.id, &self.buffer).min(chunk.len());
+        // Who does not read echoes is not read either, and then taken for dead: we would hold them without bound.
+        if most == 0 || !self.readable || !self.echoes.is_empty() {
+            return Ok(false);
+        }
+        let read =
+            possible(self.stream.read(&mut chunk[..most]), &mut self.readable, CloseReason::PeerClosed)?;
+        self.buffer.extend_from_slice(&chunk[..read]);
+        socket.handle_received(now, self.id, &mut self.buffer);
+        Ok(read > 0)
+    }
+}
+
+/// How many bytes were read or written. None, if it is not possible for now.
+fn possible(result: io::Result<usize>, flag: &mut bool, zero: CloseReason) -> Result<usize, CloseReason> {
+    match result {
+        Ok(0) => Err(zero),
+        Ok(count) => Ok(count),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {
+            *flag = false;
+            Ok(0)
+        }
+        Err(_) => Err(CloseReason::Failed),
+    }
+}
+
+fn tell(event: &Event) {
+    match event {
+        Event::Connected { address, .. } => println!("{address} connected"),
+        Event::Disconnected { address, reason, .. } => println!("{address} disconnected: {reason}"),
+        Event::Refused { address, reason, .. } => println!("{address} refused: {reason}"),
+        _ => {}
+    }
+}

@@ -1,0 +1,140 @@
+//! An example as a process.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a test waits for what must happen.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A running example. It is killed if the test does not see its end.
+pub(crate) struct Program {
+    child: Child,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+}
+
+/// How an example ended.
+pub(crate) struct End {
+    pub(crate) code: Option<i32>,
+    pub(crate) lines: Vec<String>,
+}
+
+impl Program {
+    pub(crate) fn start(name: &str, args: &[&str]) -> Self {
+        Self::spawn(Command::new(examples().join(name)).args(args))
+    }
+
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = piped.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let (teller, lines) = channel();
+        forward(child.stdout.take(), teller.clone());
+        forward(child.stderr.take(), teller);
+        Self { child, lines, seen: Vec::new() }
+    }
+
+    /// A server that has printed where it listens, and that address.
+    pub(crate) fn serve(name: &str, args: &[&str]) -> (Self, String) {
+        let mut server = Self::start(name, &[&["--bind", "127.0.0.1:0"], args].concat());
+        let line = server.line("listening on ");
+        let address = line.rsplit(' ').next().unwrap_or_default().to_owned();
+        (server, address)
+    }
+
+    /// Waits for a line with this in it.
+    pub(crate) fn line(&mut self, part: &str) -> String {
+        let until = Instant::now() + DEADLINE;
+        loop {
+            match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    self.seen.push(line.clone());
+                    if line.contains(part) {
+                        return line;
+                    }
+                }
+                Err(_) => panic!("no line with {part:?}, only {:#?}", self.seen),
+            }
+        }
+    }
+
+    /// Tells it to stop.
+    #[cfg(unix)]
+    pub(crate) fn stop(&self) {
+        let status = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        assert!(status.is_ok_and(|status| status.success()));
+    }
+
+    /// Waits for its end.
+    pub(crate) fn end(mut self) -> End {
+        let until = Instant::now() + DEADLINE;
+        loop {
+            match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(line) => self.seen.push(line),
+                // Both of its outputs are closed.
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("it does not end: {:#?}", self.seen),
+            }
+        }
+        let code = self.child.wait().expect("it was started").code();
+        End { code, lines: std::mem::take(&mut self.seen) }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl End {
+    /// It ended well, and printed a line that is this.
+    #[track_caller]
+    pub(crate) fn assert_success(&self, line: &str) {
+        assert_eq!(self.code, Some(0), "{:#?}", self.lines);
+        assert!(self.lines.iter().any(|seen| seen == line), "no line {line:?} in {:#?}", self.lines);
+    }
+
+    /// It ended with this code, and said why in a line with this in it.
+    #[track_caller]
+    pub(crate) fn assert_failure(&self, code: i32, part: &str) {
+        assert_eq!(self.code, Some(code), "{:#?}", self.lines);
+        assert!(self.lines.iter().any(|seen| seen.contains(part)), "no {part:?} in {:#?}", self.lines);
+        assert!(!self.lines.iter().any(|seen| seen.contains("panicked")), "{:#?}", self.lines);
+    }
+}
+
+/// Passes the lines of an output on.
+fn forward(output: Option<impl Read + Send + 'static>, teller: Sender<String>) {
+    let output = BufReader::new(output.expect("it is piped"));
+    thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| teller.send(line)));
+}
+
+/// The folder of the examples, which are built. After a test of the whole workspace there is nothing to build.
+pub(crate) fn examples() -> &'static PathBuf {
+    static EXAMPLES: OnceLock<PathBuf> = OnceLock::new();
+    EXAMPLES.get_or_init(|| {
+        let own = std::env::current_exe().expect("a test is a file");
+        let profile = own.ancestors().nth(2).expect("it lies in target/PROFILE/deps");
+        let target = profile.parent().expect("it lies in target/PROFILE/deps");
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).args([
+            "build",
+            "--examples",
+            "--quiet",
+        ]);
+        cargo.arg("--target-dir").arg(target);
+        if profile.file_name() == Some(OsStr::new("release")) {
+            cargo.arg("--release");
+        }
+        let status = cargo.status().expect("Cargo runs this test");
+        assert!(status.success(), "the examples do not build");
+        profile.join("examples")
+    })
+}
