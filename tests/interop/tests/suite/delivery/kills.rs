@@ -139,7 +139,7 @@ fn we_are_killed_again_and_again_and_lose_nothing_that_we_acknowledged() {
     last.socket.connect(format!("127.0.0.1:{port}")).expect("an address");
     let sent = finish_source(&mut stage, source);
     // Nobody is left to connect to.
-    last.socket.disconnect(&format!("127.0.0.1:{port}"));
+    last.socket.disconnect(format!("127.0.0.1:{port}"));
     let received = last.finish(&runtime);
     printed.push(received.lines);
     let taken = tally(printed.iter().flatten());
