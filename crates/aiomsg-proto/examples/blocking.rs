@@ -11,7 +11,9 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod errand;
+
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -20,27 +22,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use aiomsg_proto::{
-    Batch, CloseReason, Config, ConnectionId, DialId, Event, Identity, Inbox, Instant, LinkState, Origin,
-    Ready, SendError, Socket,
-};
-use bytes::{Bytes, BytesMut};
+use aiomsg_proto::{Batch, CloseReason, ConnectionId, DialId, Instant, LinkState, Origin, Ready, Socket};
+use bytes::BytesMut;
 use clap::Parser;
-use uuid::Uuid;
 
-/// Sends messages to an echo server, and checks that all of them come back.
-#[derive(Debug, Parser)]
-struct Args {
-    /// The echo server.
-    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:25000")]
-    connect: SocketAddr,
-    /// How many messages.
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    messages: u64,
-    /// The length of each, in bytes: at least 8, for its number.
-    #[arg(long, value_name = "BYTES", default_value_t = 32, value_parser = clap::value_parser!(u32).range(8..))]
-    bytes: u32,
-}
+use self::errand::{Args, Errand, end, new_socket};
 
 /// What the threads tell the one that has the core.
 enum Input {
@@ -67,35 +53,22 @@ struct Link {
 }
 
 struct Client {
-    args: Args,
+    address: SocketAddr,
     socket: Socket,
     epoch: std::time::Instant,
     links: BTreeMap<ConnectionId, Link>,
     inputs: Receiver<Input>,
     teller: Sender<Input>,
-    inbox: Inbox,
-    /// Messages that were not given to the socket yet, or were perhaps lost with a connection.
-    unsent: VecDeque<u64>,
-    /// Messages that have not come back.
-    missing: BTreeSet<u64>,
+    errand: Errand,
 }
 
 fn main() -> ExitCode {
-    match Client::new(Args::parse()).and_then(Client::run) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("blocking: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    end("blocking", Client::new(Args::parse()).and_then(Client::run))
 }
 
 impl Client {
     fn new(args: Args) -> Result<Self, Box<dyn Error>> {
-        // Its peers know the socket by its identity. The seed must be another one in each life.
-        let (identity, (_, seed)) = (Uuid::new_v4().into_bytes(), Uuid::new_v4().as_u64_pair());
-        let identity = Identity::from_bytes(identity);
-        let mut socket = Socket::new(Config::default(), identity, seed, Instant::EPOCH)?;
+        let mut socket = new_socket()?;
         socket.dial(Instant::EPOCH, args.connect.to_string())?;
         let (teller, inputs) = channel();
         Ok(Self {
@@ -104,10 +77,8 @@ impl Client {
             links: BTreeMap::new(),
             inputs,
             teller,
-            inbox: Inbox::default(),
-            unsent: (0..args.messages).collect(),
-            missing: (0..args.messages).collect(),
-            args,
+            address: args.connect,
+            errand: Errand::new(args),
         })
     }
 
@@ -120,18 +91,18 @@ impl Client {
         loop {
             let now = self.now();
             self.socket.handle_timeout(now);
-            self.send(now)?;
+            self.errand.send(&mut self.socket, now)?;
             while let Some(ready) = self.socket.poll_ready() {
                 match ready {
                     Ready::Connection(id) => self.serve(now, id),
                     Ready::Dial(dial) => self.dial(dial),
-                    Ready::Received => self.receive(now)?,
-                    Ready::Room => self.send(now)?,
+                    Ready::Received => self.errand.receive(&mut self.socket, now)?,
+                    Ready::Room => self.errand.send(&mut self.socket, now)?,
                     _ => {}
                 }
             }
             while let Some(event) = self.socket.poll_event() {
-                self.note(&event)?;
+                self.errand.note(&event, &self.socket)?;
             }
             if let Some(report) = self.socket.close_report() {
                 println!("closed; {} messages were not handed over", report.dropped.messages);
@@ -182,7 +153,7 @@ impl Client {
 
     /// Connects, on a thread of its own.
     fn dial(&self, dial: DialId) {
-        let (address, limit) = (self.args.connect, self.socket.config().connect_deadline());
+        let (address, limit) = (self.address, self.socket.config().connect_deadline());
         let teller = self.teller.clone();
         thread::spawn(move || drop(teller.send(Input::Dialled(dial, connect(address, limit)))));
     }
@@ -191,7 +162,7 @@ impl Client {
         let (Ok(for_reader), Ok(for_writer)) = (stream.try_clone(), stream.try_clone()) else {
             return self.socket.handle_dial_failed(now, dial, "out of descriptors");
         };
-        let address = self.args.connect.to_string();
+        let address = self.address.to_string();
         let Ok(id) = self.socket.handle_connected(now, Origin::Dialled(dial), address) else { return };
         let (reader, permits) = channel();
         let (writer, batches) = channel();
@@ -239,54 +210,6 @@ impl Client {
             link.reading = link.reader.send(most).is_ok();
         }
     }
-
-    /// Gives messages to the socket, as long as it takes them.
-    fn send(&mut self, now: Instant) -> Result<(), Box<dyn Error>> {
-        while let Some(number) = self.unsent.front() {
-            match self.socket.send(now, payload(*number, self.args.bytes)) {
-                Ok(()) => drop(self.unsent.pop_front()),
-                // `Ready::Room` says when to go on.
-                Err(SendError::Full(_)) => break,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
-    }
-
-    /// Checks what has come back.
-    fn receive(&mut self, now: Instant) -> Result<(), Box<dyn Error>> {
-        while self.socket.poll_received(now, &mut self.inbox) {
-            for echo in self.inbox.by_ref().map(|received| received.payload) {
-                let number = echo.first_chunk().map(|bytes| u64::from_be_bytes(*bytes));
-                let number = number.filter(|number| echo == payload(*number, self.args.bytes));
-                // One that was sent again may come back twice.
-                self.missing.remove(&number.ok_or("a message came that is no echo")?);
-            }
-        }
-        if self.missing.is_empty() && !self.socket.is_closing() {
-            println!("sent {} messages and got all of them back", self.args.messages);
-            self.socket.close(now, self.socket.config().linger_time());
-        }
-        Ok(())
-    }
-
-    fn note(&mut self, event: &Event) -> Result<(), Box<dyn Error>> {
-        match event {
-            Event::Connected { address, .. } => println!("connected to {address}"),
-            Event::Disconnected { reason, .. } if !self.socket.is_closing() => {
-                println!("disconnected: {reason}");
-                // What the server had and has not answered, it may never answer.
-                self.unsent = self.missing.iter().copied().collect();
-            }
-            Event::Retrying { delay, reason, cause, .. } => {
-                let cause = cause.as_deref().map_or_else(|| reason.to_string(), str::to_owned);
-                println!("{cause}; trying again in {delay:.1?}");
-            }
-            Event::GivenUp { reason, .. } => return Err(reason.to_string().into()),
-            _ => {}
-        }
-        Ok(())
-    }
 }
 
 impl Link {
@@ -323,12 +246,4 @@ fn write(id: ConnectionId, mut stream: &TcpStream, batches: &Receiver<Box<Batch>
         let result = written.map(|written| batch.advance(written));
         let _ = teller.send(Input::Written(id, batch, result));
     }
-}
-
-/// A message that is like no other: its number, again and again.
-fn payload(number: u64, bytes: u32) -> Bytes {
-    let bytes = bytes as usize;
-    let mut payload = number.to_be_bytes().repeat(bytes / 8 + 1);
-    payload.truncate(bytes);
-    payload.into()
 }

@@ -10,7 +10,8 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-use std::collections::{BTreeSet, VecDeque};
+mod errand;
+
 use std::error::Error;
 use std::io::{self, ErrorKind};
 use std::net::{Shutdown, SocketAddr};
@@ -18,34 +19,18 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aiomsg_proto::{
-    Batch, CloseReason, Config, ConnectionId, DialId, Event, Identity, Inbox, Instant, LinkState, Origin,
-    Ready, SendError, Socket,
-};
-use bytes::{Bytes, BytesMut};
+use aiomsg_proto::{Batch, CloseReason, ConnectionId, DialId, Instant, LinkState, Origin, Ready, Socket};
+use bytes::BytesMut;
 use clap::Parser;
 use compio_buf::{BufResult, IntoInner};
 use compio_driver::op::{Connect, Read, Write};
 use compio_driver::{Key, OpCode, Proactor, PushEntry};
 use socket2::{Domain, Type};
-use uuid::Uuid;
+
+use self::errand::{Args, Errand, end, new_socket};
 
 /// The longest read and the longest write, in bytes.
 const CHUNK: usize = 256 * 1024;
-
-/// Sends messages to an echo server, and checks that all of them come back.
-#[derive(Debug, Parser)]
-struct Args {
-    /// The echo server.
-    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:25000")]
-    connect: SocketAddr,
-    /// How many messages.
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    messages: u64,
-    /// The length of each, in bytes: at least 8, for its number.
-    #[arg(long, value_name = "BYTES", default_value_t = 32, value_parser = clap::value_parser!(u32).range(8..))]
-    bytes: u32,
-}
 
 type Stream = Arc<socket2::Socket>;
 
@@ -74,17 +59,13 @@ struct Link {
 }
 
 struct Client {
-    args: Args,
+    address: SocketAddr,
     system: Proactor,
     socket: Socket,
     epoch: std::time::Instant,
     dial: Option<Dial>,
     link: Option<Link>,
-    inbox: Inbox,
-    /// Messages that were not given to the socket yet, or were perhaps lost with a connection.
-    unsent: VecDeque<u64>,
-    /// Messages that have not come back.
-    missing: BTreeSet<u64>,
+    errand: Errand,
 }
 
 fn main() -> ExitCode {
@@ -97,21 +78,12 @@ fn main() -> ExitCode {
         }
     };
     println!("driver: {:?}", system.driver_type());
-    match Client::new(args, system).and_then(Client::run) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("completion: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    end("completion", Client::new(args, system).and_then(Client::run))
 }
 
 impl Client {
     fn new(args: Args, system: Proactor) -> Result<Self, Box<dyn Error>> {
-        // Its peers know the socket by its identity. The seed must be another one in each life.
-        let (identity, (_, seed)) = (Uuid::new_v4().into_bytes(), Uuid::new_v4().as_u64_pair());
-        let identity = Identity::from_bytes(identity);
-        let mut socket = Socket::new(Config::default(), identity, seed, Instant::EPOCH)?;
+        let mut socket = new_socket()?;
         socket.dial(Instant::EPOCH, args.connect.to_string())?;
         Ok(Self {
             system,
@@ -119,10 +91,8 @@ impl Client {
             epoch: std::time::Instant::now(),
             dial: None,
             link: None,
-            inbox: Inbox::default(),
-            unsent: (0..args.messages).collect(),
-            missing: (0..args.messages).collect(),
-            args,
+            address: args.connect,
+            errand: Errand::new(args),
         })
     }
 
@@ -133,18 +103,18 @@ impl Client {
             self.complete_dial(now);
             self.serve(now)?;
             self.socket.handle_timeout(now);
-            self.send(now)?;
+            self.errand.send(&mut self.socket, now)?;
             while let Some(ready) = self.socket.poll_ready() {
                 match ready {
                     Ready::Connection(_) => self.serve(now)?,
                     Ready::Dial(id) => self.start_dial(now, id)?,
-                    Ready::Received => self.receive(now)?,
-                    Ready::Room => self.send(now)?,
+                    Ready::Received => self.errand.receive(&mut self.socket, now)?,
+                    Ready::Room => self.errand.send(&mut self.socket, now)?,
                     _ => {}
                 }
             }
             while let Some(event) = self.socket.poll_event() {
-                self.note(&event)?;
+                self.errand.note(&event, &self.socket)?;
             }
             if let Some(report) = self.socket.close_report() {
                 println!("closed; {} messages were not handed over", report.dropped.messages);
@@ -165,9 +135,8 @@ impl Client {
     }
 
     fn start_dial(&mut self, now: Instant, id: DialId) -> io::Result<()> {
-        let address = self.args.connect.into();
-        let stream =
-            Arc::new(socket2::Socket::new(Domain::for_address(self.args.connect), Type::STREAM, None)?);
+        let address = self.address.into();
+        let stream = Arc::new(socket2::Socket::new(Domain::for_address(self.address), Type::STREAM, None)?);
         stream.set_tcp_nodelay(true)?;
         let operation = Operation::start(&mut self.system, Connect::new(stream.clone(), address));
         let until = now + self.socket.config().connect_deadline();
@@ -190,7 +159,7 @@ impl Client {
         if let Err(error) = connected {
             return self.socket.handle_dial_failed(now, dial.id, error.to_string());
         }
-        let address = self.args.connect.to_string();
+        let address = self.address.to_string();
         let Ok(id) = self.socket.handle_connected(now, Origin::Dialled(dial.id), address) else { return };
         let (buffer, batch, stream) = (BytesMut::new(), Batch::default(), dial.stream);
         let (read, write) = (Operation(None), Operation(None));
@@ -227,54 +196,6 @@ impl Client {
         let most = self.socket.wants_read(link.id, &link.buffer).min(CHUNK);
         if link.read.is_free() && most > 0 {
             link.read = Operation::start(&mut self.system, Read::new(link.stream.clone(), vec![0; most]));
-        }
-        Ok(())
-    }
-
-    /// Gives messages to the socket, as long as it takes them.
-    fn send(&mut self, now: Instant) -> Result<(), Box<dyn Error>> {
-        while let Some(number) = self.unsent.front() {
-            match self.socket.send(now, payload(*number, self.args.bytes)) {
-                Ok(()) => drop(self.unsent.pop_front()),
-                // `Ready::Room` says when to go on.
-                Err(SendError::Full(_)) => break,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
-    }
-
-    /// Checks what has come back.
-    fn receive(&mut self, now: Instant) -> Result<(), Box<dyn Error>> {
-        while self.socket.poll_received(now, &mut self.inbox) {
-            for echo in self.inbox.by_ref().map(|received| received.payload) {
-                let number = echo.first_chunk().map(|bytes| u64::from_be_bytes(*bytes));
-                let number = number.filter(|number| echo == payload(*number, self.args.bytes));
-                // One that was sent again may come back twice.
-                self.missing.remove(&number.ok_or("a message came that is no echo")?);
-            }
-        }
-        if self.missing.is_empty() && !self.socket.is_closing() {
-            println!("sent {} messages and got all of them back", self.args.messages);
-            self.socket.close(now, self.socket.config().linger_time());
-        }
-        Ok(())
-    }
-
-    fn note(&mut self, event: &Event) -> Result<(), Box<dyn Error>> {
-        match event {
-            Event::Connected { address, .. } => println!("connected to {address}"),
-            Event::Disconnected { reason, .. } if !self.socket.is_closing() => {
-                println!("disconnected: {reason}");
-                // What the server had and has not answered, it may never answer.
-                self.unsent = self.missing.iter().copied().collect();
-            }
-            Event::Retrying { delay, reason, cause, .. } => {
-                let cause = cause.as_deref().map_or_else(|| reason.to_string(), str::to_owned);
-                println!("{cause}; trying again in {delay:.1?}");
-            }
-            Event::GivenUp { reason, .. } => return Err(reason.to_string().into()),
-            _ => {}
         }
         Ok(())
     }
@@ -358,12 +279,4 @@ fn front(batch: &mut Batch) -> Vec<u8> {
 fn is_own(stream: &Stream) -> bool {
     let (own, peer) = (stream.local_addr(), stream.peer_addr());
     own.is_ok_and(|own| peer.is_ok_and(|peer| own.as_socket() == peer.as_socket()))
-}
-
-/// A message that is like no other: its number, again and again.
-fn payload(number: u64, bytes: u32) -> Bytes {
-    let bytes = bytes as usize;
-    let mut payload = number.to_be_bytes().repeat(bytes / 8 + 1);
-    payload.truncate(bytes);
-    payload.into()
 }

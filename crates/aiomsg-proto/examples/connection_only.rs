@@ -10,31 +10,20 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod errand;
+
 use std::error::Error;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use aiomsg_proto::dialect::Incoming;
-use aiomsg_proto::{Batch, CloseReason, Config, Connection, Dialect, Identity, Instant, Role};
+use aiomsg_proto::{Batch, CloseReason, Config, Connection, Dialect, Instant, Role};
 use bytes::{Bytes, BytesMut};
 use clap::Parser;
-use uuid::Uuid;
 
-/// Sends messages to an echo server over one connection, and checks that they come back.
-#[derive(Debug, Parser)]
-struct Args {
-    /// The echo server.
-    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:25000")]
-    connect: SocketAddr,
-    /// How many messages.
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    messages: u64,
-    /// The length of each, in bytes.
-    #[arg(long, value_name = "BYTES", default_value_t = 32)]
-    bytes: usize,
-}
+use self::errand::{Args, end, new_life, payload};
 
 struct Client {
     args: Args,
@@ -50,20 +39,14 @@ struct Client {
 }
 
 fn main() -> ExitCode {
-    let result = Client::connect(Args::parse()).and_then(|mut client| {
+    let result: Result<(), Box<dyn Error>> = Client::connect(Args::parse()).and_then(|mut client| {
         client.run().map_err(|error| {
             // What the system has taken may have arrived; what it has not taken, has not.
             let unsent = client.connection.into_unsent(&mut client.batch).count();
             format!("{error}; {} echoed, {unsent} not handed over", client.echoed).into()
         })
     });
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("connection_only: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    end("connection_only", result)
 }
 
 impl Client {
@@ -72,10 +55,8 @@ impl Client {
         let stream = TcpStream::connect_timeout(&args.connect, config.connect_deadline())
             .map_err(|error| format!("cannot connect to {}: {error}", args.connect))?;
         stream.set_nodelay(true)?;
-        // Its peer knows us by this. The seed must be another one in each life.
-        let (identity, (_, seed)) = (Uuid::new_v4().into_bytes(), Uuid::new_v4().as_u64_pair());
+        let (identity, seed) = new_life();
         let role = Role::Dialled(Dialect::Auto.opening(None));
-        let identity = Identity::from_bytes(identity);
         Ok(Self {
             connection: Connection::new(config, identity, role, seed, Instant::EPOCH)?,
             stream,
@@ -185,11 +166,4 @@ impl Client {
         self.connection.finish(self.now());
         Ok(())
     }
-}
-
-/// A message that is like no other: its number, again and again.
-fn payload(number: u64, bytes: usize) -> Bytes {
-    let mut payload = number.to_be_bytes().repeat(bytes / 8 + 1);
-    payload.truncate(bytes);
-    payload.into()
 }

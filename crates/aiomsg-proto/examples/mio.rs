@@ -8,38 +8,30 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod errand;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::error::Error;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use aiomsg_proto::{
-    Batch, CloseReason, CloseReport, Config, ConnectionId, Event, Identity, Inbox, Instant, LinkState,
-    Origin, Ready, Received, SendError, Socket,
+    Batch, CloseReason, ConnectionId, Inbox, Instant, LinkState, Origin, Ready, Received, SendError, Socket,
 };
 use bytes::BytesMut;
 use clap::Parser;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
-use uuid::Uuid;
+
+use self::errand::{ServerArgs, end, new_socket, tell};
 
 const LISTENER: Token = Token(0);
 const STOP: Token = Token(1);
 
 /// Outputs of the core that are served before the system is asked for news.
 const TURN: usize = 1_000;
-
-/// Sends every message back to its sender.
-#[derive(Debug, Parser)]
-struct Args {
-    /// Where to accept connections; port 0 is any free one.
-    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:25000")]
-    bind: SocketAddr,
-    /// Stop after this many echoes.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    messages: Option<u64>,
-}
 
 struct Server {
     socket: Socket,
@@ -73,33 +65,20 @@ struct Link {
 }
 
 fn main() -> ExitCode {
-    match Server::start(&Args::parse()).and_then(Server::run) {
-        Ok((echoed, report)) => {
-            println!("echoed {echoed} messages; {} were not handed over", report.dropped.messages);
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("mio: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    end("mio", Server::start(&ServerArgs::parse()).and_then(Server::run))
 }
 
 impl Server {
-    fn start(args: &Args) -> io::Result<Self> {
-        let mut listener = TcpListener::bind(args.bind).map_err(|error| {
-            io::Error::new(error.kind(), format!("cannot listen at {}: {error}", args.bind))
-        })?;
+    fn start(args: &ServerArgs) -> Result<Self, Box<dyn Error>> {
+        let mut listener = TcpListener::bind(args.bind)
+            .map_err(|error| format!("cannot listen at {}: {error}", args.bind))?;
         let poll = Poll::new()?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let waker = Waker::new(poll.registry(), STOP)?;
-        ctrlc::set_handler(move || drop(waker.wake())).map_err(io::Error::other)?;
-        // Its peers know the socket by its identity. The seed must be another one in each life.
-        let (identity, (_, seed)) = (Uuid::new_v4().into_bytes(), Uuid::new_v4().as_u64_pair());
-        let socket = Socket::new(Config::default(), Identity::from_bytes(identity), seed, Instant::EPOCH);
+        ctrlc::set_handler(move || drop(waker.wake()))?;
         println!("listening on {}", listener.local_addr()?);
         Ok(Self {
-            socket: socket.map_err(io::Error::other)?,
+            socket: new_socket()?,
             epoch: std::time::Instant::now(),
             poll,
             listener,
@@ -114,7 +93,7 @@ impl Server {
         })
     }
 
-    fn run(mut self) -> io::Result<(u64, CloseReport)> {
+    fn run(mut self) -> Result<(), Box<dyn Error>> {
         let mut events = Events::with_capacity(256);
         loop {
             // Inputs: what time it is, and what the system told. Time is counted from an epoch of our choice.
@@ -145,14 +124,16 @@ impl Server {
                 tell(&event);
             }
             if let Some(report) = self.socket.close_report() {
-                return Ok((self.echoed, report));
+                let (echoed, dropped) = (self.echoed, report.dropped.messages);
+                println!("echoed {echoed} messages; {dropped} were not handed over");
+                return Ok(());
             }
             // Sleep until the system has news, or it is time for something.
             let now = Instant::EPOCH + self.epoch.elapsed();
             let idle = left > 0 && self.busy.is_empty();
             let until = if idle { self.socket.poll_timeout() } else { Some(now) };
             match self.poll.poll(&mut events, until.map(|at| at.saturating_duration_since(now))) {
-                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
+                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
                 _ => {}
             }
         }
@@ -314,14 +295,5 @@ fn possible(result: io::Result<usize>, flag: &mut bool, zero: CloseReason) -> Re
             Ok(0)
         }
         Err(_) => Err(CloseReason::Failed),
-    }
-}
-
-fn tell(event: &Event) {
-    match event {
-        Event::Connected { address, .. } => println!("{address} connected"),
-        Event::Disconnected { address, reason, .. } => println!("{address} disconnected: {reason}"),
-        Event::Refused { address, reason, .. } => println!("{address} refused: {reason}"),
-        _ => {}
     }
 }
