@@ -26,6 +26,7 @@
 //! over all that has arrived at once, and hands it out one by one. State changes under the lock; tasks are woken when it
 //! is released.
 mod acceptor;
+mod address;
 mod builder;
 mod dialer;
 mod events;
@@ -52,6 +53,7 @@ pub use aiomsg_proto::{
 pub use bytes::Bytes;
 
 pub use self::acceptor::{Acceptor, Gate};
+pub use self::address::ToAddress;
 pub use self::builder::{BuildError, Builder};
 pub use self::dialer::Dialer;
 pub use self::events::EventStream;

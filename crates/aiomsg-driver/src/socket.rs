@@ -12,6 +12,7 @@ use aiomsg_proto::{CloseReport, Closed, Config, DialId, Identity, Metrics, PeerI
 use bytes::Bytes;
 
 use crate::acceptor::Acceptor;
+use crate::address::{ToAddress, port};
 use crate::builder::Builder;
 use crate::dialer::Dialer;
 use crate::events::EventStream;
@@ -108,8 +109,8 @@ impl<R: Runtime> Socket<R> {
     ///
     /// # Cancel safety
     /// Dropped before it is ready, nothing is bound.
-    pub async fn bind(&self, address: impl ToString) -> io::Result<SocketAddr> {
-        let address = address.to_string();
+    pub async fn bind(&self, address: impl ToAddress) -> io::Result<SocketAddr> {
+        let address = address.to_address();
         if port(&address).is_none() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, ConnectError::Address { address }));
         }
@@ -139,8 +140,8 @@ impl<R: Runtime> Socket<R> {
     ///
     /// # Errors
     /// [`ConnectError`] if it is not an address, or the socket is closed.
-    pub fn connect(&self, address: impl ToString) -> Result<(), ConnectError> {
-        let address = address.to_string();
+    pub fn connect(&self, address: impl ToAddress) -> Result<(), ConnectError> {
+        let address = address.to_address();
         if port(&address).is_none_or(|port| port == 0) {
             return Err(ConnectError::Address { address });
         }
@@ -186,8 +187,8 @@ impl<R> Socket<R> {
     ///
     /// # Cancel safety
     /// Once polled, it is done even if the future is dropped.
-    pub async fn unbind(&self, address: impl ToString) -> bool {
-        let address = address.to_string();
+    pub async fn unbind(&self, address: impl ToAddress) -> bool {
+        let address = address.to_address();
         let found = self.shared.with(|state| {
             let mut found = false;
             for task in state.listeners.values_mut().filter(|task| task.address == address && !task.stopped) {
@@ -204,8 +205,8 @@ impl<R> Socket<R> {
 
     /// Stops keeping a connection to `address`, as it was given to [`connect`](Self::connect). What is being written
     /// there is finished, what the peer has sent is read. False if there was none.
-    pub fn disconnect(&self, address: impl ToString) -> bool {
-        let address = address.to_string();
+    pub fn disconnect(&self, address: impl ToAddress) -> bool {
+        let address = address.to_address();
         self.shared.with_time(|state, now| {
             let dialled: Vec<DialId> = state
                 .dials
@@ -487,10 +488,4 @@ impl Drop for Watch<'_> {
             shared.with(|state| state.watchers.leave(ticket));
         }
     }
-}
-
-/// The port of an address, if it is a host and a port.
-fn port(address: &str) -> Option<u16> {
-    let (host, port) = address.rsplit_once(':')?;
-    port.parse().ok().filter(|_| !host.is_empty())
 }

@@ -59,7 +59,7 @@ pub use aiomsg_driver::{
     ConnectionId, DeliveryGuarantee, DialId, Dialect, DuplicateIdentity, Event, EventStream, Identity,
     IdentityForm, Limit, Message, MessageStream, Metrics, Origin, ParseIdentityError, PeerInfo,
     PendingReceipt, Protocol, Receipt, Receive, Received, ReceivedStream, Runtime, SendError, SendMode,
-    SlowPeer, Usage,
+    SlowPeer, ToAddress, Usage,
 };
 
 pub use self::runtime::Tokio;

@@ -222,16 +222,19 @@ fn a_runtime_that_drops_the_links_loses_no_message() {
 }
 
 #[test]
-fn a_runtime_that_drops_all_tasks_leaves_a_socket_that_can_be_dropped() {
+fn a_runtime_that_drops_all_tasks_leaves_a_closed_socket() {
     let world = World::new(1);
     let (near, far) = world.pair(config(), config());
     near.try_send("unsent").expect("room");
     for name in ["timer", "dial", "link"] {
         world.executor.abort_all(name);
     }
-    near.try_send("also unsent").expect("room");
+    assert!(near.try_send("also unsent").is_err(), "nobody would ever send it");
     assert_eq!(near.peers().len(), 0);
-    drop((near, far));
+    // Who waits is not left waiting.
+    let report = world.wait("close", async move { near.close().await });
+    assert_eq!(report.dropped.messages, 1);
+    world.wait("recv", async move { far.recv().await }).expect_err("nothing comes any more");
     world.settle();
 }
 

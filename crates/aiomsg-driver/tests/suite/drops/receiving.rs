@@ -253,7 +253,7 @@ fn check_events(as_stream: bool) {
         while drops.get() < DROPS_IN_ONE_WORLD {
             assert!(near.try_send(message(0, 8)).is_ok());
             world.pass(Duration::from_secs(1));
-            near.disconnect(far.identity());
+            near.disconnect_peer(far.identity());
             world.pass(Duration::from_secs(1));
         }
         let closing = near.clone();
