@@ -1,8 +1,8 @@
 //! A client of an echo server with plain threads and blocking streams, nothing asynchronous.
 //!
 //! ```text
-//! cargo run -p aiomsg-proto --example mio                # an echo server
-//! cargo run -p aiomsg-proto --example blocking
+//! cargo run --example mio                # an echo server
+//! cargo run --example blocking
 //! ```
 //!
 //! One thread has the core, and waits for a channel, until the core wants to be told of the time. Each connection has a

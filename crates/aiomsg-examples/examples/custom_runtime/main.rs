@@ -2,7 +2,7 @@
 //! server that they serve.
 //!
 //! ```text
-//! cargo run -p aiomsg-driver --example custom_runtime -- --bind 127.0.0.1:25000
+//! cargo run --example custom_runtime -- --bind 127.0.0.1:25000
 //! ```
 //!
 //! `executor` runs tasks and asks the system for news; `net` is all that aiomsg wants of a runtime. The rest of the socket

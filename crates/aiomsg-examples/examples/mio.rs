@@ -1,7 +1,7 @@
 //! An echo server with any number of connections in one thread: a readiness loop, written by hand around the core.
 //!
 //! ```text
-//! cargo run -p aiomsg-proto --example mio -- --bind 127.0.0.1:25000
+//! cargo run --example mio -- --bind 127.0.0.1:25000
 //! ```
 //!
 //! Every message goes back to its sender. Ctrl-C ends it orderly, and so do `--messages` echoes.

@@ -1,8 +1,8 @@
 //! The lowest layer alone: one connection over one stream, without routing, without reconnection.
 //!
 //! ```text
-//! cargo run -p aiomsg-proto --example mio                # an echo server
-//! cargo run -p aiomsg-proto --example connection_only
+//! cargo run --example mio                # an echo server
+//! cargo run --example connection_only
 //! ```
 //!
 //! Connects, introduces itself, sends messages one by one, checks that each comes back, and ends the connection so that

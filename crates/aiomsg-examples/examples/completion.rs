@@ -1,8 +1,8 @@
 //! A client of an echo server on io_uring: a completion loop, written by hand around the core.
 //!
 //! ```text
-//! cargo run -p aiomsg-proto --example mio                # an echo server
-//! cargo run -p aiomsg-proto --example completion
+//! cargo run --example mio                # an echo server
+//! cargo run --example completion
 //! ```
 //!
 //! The system is asked to connect, to read or to write, and says later that it has; until then it owns the buffers. Where
