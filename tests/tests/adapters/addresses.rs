@@ -55,7 +55,7 @@ async fn one_socket_has_many_binds_and_many_connects<R: Adapter>() {
 
 async fn one_may_connect_before_the_other_binds<R: Adapter>() {
     let (server, client) = (socket::<R>(), socket::<R>());
-    let address = free_address();
+    let (address, _reserved) = free_address();
     let mut events = client.events();
     client.connect(address).expect("an address");
     client.send("early").await.expect("open");
@@ -123,7 +123,7 @@ async fn disconnecting_an_address_ends_its_connection_for_good<R: Adapter>() {
 
 async fn disconnecting_while_nobody_answers_ends_the_attempts<R: Adapter>() {
     let (server, client) = (socket::<R>(), socket::<R>());
-    let address = free_address();
+    let (address, _reserved) = free_address();
     let mut events = client.events();
     client.connect(address).expect("an address");
     event(&mut events, "retrying", |event| matches!(event, Event::Retrying { .. })).await;

@@ -72,9 +72,10 @@ impl<R: Runtime> Runtime for Scripted<R> {
 }
 
 async fn a_dead_first_address_is_passed_over<R: Adapter>() {
+    let (dead, _reserved) = free_address();
     let server = socket::<R>();
     let live = bind(&server).await;
-    let client = Scripted::<R>::socket(vec![vec![free_address(), live]]);
+    let client = Scripted::<R>::socket(vec![vec![dead, live]]);
     client.connect("name:1").expect("an address");
     within("a peer", client.wait_for_peers(1)).await.expect("open");
     assert_eq!(client.metrics().dial_attempts, 1);
@@ -94,7 +95,8 @@ async fn an_address_that_does_not_answer_is_passed_over<R: Adapter>() {
 }
 
 async fn the_cause_is_told_when_no_address_answers<R: Adapter>() {
-    let client = Scripted::<R>::socket(vec![vec![free_address(), free_address()], vec![]]);
+    let (dead, _reserved) = free_address();
+    let client = Scripted::<R>::socket(vec![vec![dead, dead], vec![]]);
     let mut events = client.events();
     client.connect("name:1").expect("an address");
     for expected in ["refused", "no addresses"] {
@@ -105,9 +107,10 @@ async fn the_cause_is_told_when_no_address_answers<R: Adapter>() {
 }
 
 async fn a_name_is_resolved_at_each_attempt<R: Adapter>() {
+    let (dead, _reserved) = free_address();
     let server = socket::<R>();
     let address = bind(&server).await;
-    let client = Scripted::<R>::socket(vec![vec![free_address()], vec![address]]);
+    let client = Scripted::<R>::socket(vec![vec![dead], vec![address]]);
     client.connect("name:1").expect("an address");
     within("a peer", client.wait_for_peers(1)).await.expect("open");
     assert_eq!(client.metrics().dial_attempts, 2);
