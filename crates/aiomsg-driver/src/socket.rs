@@ -425,7 +425,8 @@ impl<R> Socket<R> {
         self.close_within(self.config().linger_time()).await
     }
 
-    /// As [`close`](Self::close), lingering for at most this long.
+    /// As [`close`](Self::close), lingering for at most this long. With [`Duration::ZERO`] it is abortive: what was not
+    /// handed over yet is dropped and reported.
     ///
     /// # Cancel safety
     /// Once polled, closing goes on by itself; another call gives the report.
