@@ -264,16 +264,22 @@ impl Fleet {
     fn was_long_away(&self, from: Life, peer: Identity) -> bool {
         let Some(living) = self.members.iter().find(|living| living.life == from) else { return false };
         let mut left = None;
-        self.net.events(living.node).iter().any(|(at, event)| match event {
+        let retention = living.member.retention;
+        let is_long = |from: aiomsg_proto::Instant, to: aiomsg_proto::Instant| {
+            to.saturating_duration_since(from) >= retention
+        };
+        let came_back_late = self.net.events(living.node).iter().any(|(at, event)| match event {
             Event::Disconnected { identity, .. } if *identity == peer => {
                 left = Some(*at);
                 false
             }
             Event::Connected { identity, .. } if *identity == peer => {
-                left.take().is_some_and(|left| at.saturating_duration_since(left) >= living.member.retention)
+                left.take().is_some_and(|left| is_long(left, *at))
             }
             _ => false,
-        })
+        });
+        // One that has not come back may still be heard on a connection that is ending.
+        came_back_late || left.is_some_and(|left| is_long(left, self.net.now()))
     }
 
     /// Whether a message comes from a stranger.
