@@ -10,7 +10,9 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+#[path = "../errand/mod.rs"]
 mod errand;
+mod link;
 
 use std::error::Error;
 use std::io::{self, ErrorKind};
@@ -19,43 +21,22 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aiomsg_proto::{Batch, CloseReason, ConnectionId, DialId, Instant, LinkState, Origin, Ready, Socket};
+use aiomsg_proto::{Batch, CloseReason, DialId, Instant, LinkState, Origin, Ready, Socket};
 use bytes::BytesMut;
 use clap::Parser;
-use compio_buf::{BufResult, IntoInner};
+use compio_buf::BufResult;
+use compio_driver::Proactor;
 use compio_driver::op::{Connect, Read, Write};
-use compio_driver::{Key, OpCode, Proactor, PushEntry};
 use socket2::{Domain, Type};
 
 use self::errand::{Args, Errand, end, new_socket};
-
-/// The longest read and the longest write, in bytes.
-const CHUNK: usize = 256 * 1024;
-
-type Stream = Arc<socket2::Socket>;
-
-/// An operation that the system does, or has done.
-struct Operation<T: OpCode>(Option<PushEntry<Key<T>, BufResult<usize, T>>>);
+use self::link::{CHUNK, Link, Operation, Stream, front, is_own};
 
 struct Dial {
     id: DialId,
     stream: Stream,
     operation: Operation<Connect<Stream>>,
     until: Instant,
-}
-
-struct Link {
-    id: ConnectionId,
-    stream: Stream,
-    /// What was read and the core has left.
-    buffer: BytesMut,
-    /// What is being written.
-    batch: Batch,
-    read: Operation<Read<Vec<u8>, Stream>>,
-    write: Operation<Write<Vec<u8>, Stream>>,
-    half_closed: bool,
-    /// The connection is over, for this reason.
-    gone: Option<CloseReason>,
 }
 
 struct Client {
@@ -199,84 +180,4 @@ impl Client {
         }
         Ok(())
     }
-}
-
-impl Link {
-    /// Takes what the system has read, and notes what it has written.
-    fn take_results(&mut self, system: &mut Proactor, socket: &mut Socket, now: Instant) {
-        match self.read.finish(system) {
-            None => {}
-            Some(BufResult(Ok(0), _)) => self.end(CloseReason::PeerClosed),
-            Some(BufResult(Ok(read), operation)) => {
-                self.buffer.extend_from_slice(&operation.into_inner()[..read]);
-            }
-            Some(BufResult(Err(_), _)) => self.end(CloseReason::Failed),
-        }
-        match self.write.finish(system) {
-            None => {}
-            Some(BufResult(Ok(written), _)) => {
-                self.batch.advance(written);
-                socket.handle_transmitted(now, self.id, &mut self.batch);
-            }
-            Some(BufResult(Err(_), _)) => self.end(CloseReason::Failed),
-        }
-    }
-
-    /// Lets the system finish reading and writing soon.
-    fn end(&mut self, reason: CloseReason) {
-        self.gone.get_or_insert(reason);
-        let _ = self.stream.shutdown(Shutdown::Both);
-    }
-}
-
-impl<T: OpCode + 'static> Operation<T> {
-    fn start(system: &mut Proactor, operation: T) -> Self {
-        Self(Some(system.push(operation)))
-    }
-
-    /// The result, once there is one.
-    fn finish(&mut self, system: &mut Proactor) -> Option<BufResult<usize, T>> {
-        let entry = match self.0.take()? {
-            PushEntry::Pending(key) => system.pop(key),
-            done @ PushEntry::Ready(_) => done,
-        };
-        match entry {
-            PushEntry::Ready(result) => Some(result),
-            pending @ PushEntry::Pending(_) => {
-                self.0 = Some(pending);
-                None
-            }
-        }
-    }
-
-    fn cancel(self, system: &mut Proactor) {
-        if let Some(PushEntry::Pending(key)) = self.0 {
-            system.cancel(key);
-        }
-    }
-
-    const fn is_free(&self) -> bool {
-        self.0.is_none()
-    }
-
-    /// It was done as soon as it was started: the system is not going to tell.
-    const fn is_done(&self) -> bool {
-        matches!(self.0, Some(PushEntry::Ready(_)))
-    }
-}
-
-/// The first bytes of a batch, as a copy: the system owns what it writes, and the batch is ours.
-fn front(batch: &mut Batch) -> Vec<u8> {
-    let mut slices = [&[][..]; 16];
-    let count = batch.slices(&mut slices);
-    let mut bytes = Vec::new();
-    for slice in &slices[..count] {
-        bytes.extend_from_slice(&slice[..slice.len().min(CHUNK - bytes.len())]);
-    }
-    bytes
-}
-
-fn is_own(stream: &Stream) -> bool {
-    let (own, peer) = (stream.local_addr(), stream.peer_addr());
-    own.is_ok_and(|own| peer.is_ok_and(|peer| own.as_socket() == peer.as_socket()))
 }
