@@ -9,7 +9,7 @@ const SEEDS: u64 = 2_000;
 const PARTS: u64 = 4;
 
 /// Seeds that a fault was found by once.
-const FOUND: [u64; 6] = [10_410, 10_983, 18_946, 61_038, 67_975, 97_924];
+const FOUND: [u64; 7] = [10_410, 10_983, 18_946, 61_038, 67_975, 97_924, 229_165];
 
 fn play(part: u64) {
     play_all((part..SEEDS).step_by(PARTS as usize));

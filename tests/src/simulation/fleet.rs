@@ -238,7 +238,7 @@ impl Fleet {
         self.note(format_args!("{to:?} gets {start:?} by {:?}", message.connection));
         let manual = self.members.iter().any(|living| living.life == to && living.member.manual);
         let forgotten = self.was_long_away(to, message.identity);
-        let crossing = self.plan.weather == Weather::Stormy && self.dial_each_other(to, message.identity);
+        let crossing = self.dial_each_other(to, message.identity);
         let seen = Circumstances { shown: message.identity, forgotten, crossing, rejects: manual };
         let Self { model, net, lives, .. } = self;
         // All that were ever there still are.

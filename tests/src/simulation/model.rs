@@ -49,8 +49,8 @@ pub(crate) struct Circumstances {
     pub(crate) shown: Identity,
     /// The sender was away for longer than the receiver remembers what it has got from him.
     pub(crate) forgotten: bool,
-    /// Both dial each other. If bytes of one connection vanish while the other takes its place, the receiver cannot know
-    /// which of them goes first.
+    /// Both dial each other. If one connection takes the place of the other while that is not read, or its bytes vanish,
+    /// what the other still has comes second.
     pub(crate) crossing: bool,
     /// The receiver rejects messages, which come again, out of order.
     pub(crate) rejects: bool,

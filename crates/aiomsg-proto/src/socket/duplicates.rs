@@ -76,10 +76,6 @@ impl Socket {
         }
         if dialled && !spoken {
             // The peer ends this one, when all that it has written to it is read.
-            if let Some(peer) = self.peers.get_mut(identity) {
-                peer.yielding = Some(id);
-            }
-            self.leave_unread(holder);
             self.yield_to_peer(id, CloseReason::DuplicateIdentity);
             return Ok(());
         }

@@ -72,9 +72,6 @@ impl Socket {
             self.router.log.subscribe(id, &mut link.subscription);
         }
         self.peers.arrive(identity, id);
-        if self.peers.get(identity).is_some_and(|peer| peer.yielding.is_some()) {
-            self.leave_unread(id);
-        }
         self.release_held(identity);
         if let Origin::Dialled(dial) = origin
             && let Some(dial) = self.dials.get_mut(dial.0)
@@ -226,13 +223,6 @@ impl Socket {
     /// on.
     fn vacate(&mut self, identity: Identity, id: ConnectionId) {
         let Some(peer) = self.peers.get_mut(identity) else { return };
-        if peer.yielding == Some(id) {
-            peer.yielding = None;
-            if let Some(holder) = peer.connection {
-                self.take_turn(holder);
-            }
-            return;
-        }
         if peer.newcomer == Some(id) {
             peer.newcomer = None;
         }

@@ -56,8 +56,6 @@ pub(super) struct Link {
     pub(super) reserved: Usage,
     /// Since when it is not read, if it is not.
     pub(super) paused: Option<Instant>,
-    /// It is not read before another connection of its peer has ended.
-    pub(super) comes_second: bool,
     /// When it last took something that was to be written.
     pub(super) moved_at: Instant,
     /// It was told that acknowledgements may be hidden behind what is not read; not told again until all is taken.
@@ -87,7 +85,6 @@ impl Link {
             held: Usage::default(),
             reserved: Usage::default(),
             paused: None,
-            comes_second: false,
             moved_at: Instant::EPOCH,
             hiding_told: false,
             ready: false,

@@ -17,9 +17,6 @@ const MAX_DEPARTED: usize = 65_536;
 pub(super) struct Peer {
     /// The connection that has this identity.
     pub(super) connection: Option<ConnectionId>,
-    /// A connection that shows this identity, too, and that the peer is going to end: what it has written there goes before
-    /// what it writes to the holder.
-    pub(super) yielding: Option<ConnectionId>,
     /// The latest connection that shows this identity, too, and waits for the holder.
     pub(super) newcomer: Option<ConnectionId>,
     /// Until when its return is awaited.

@@ -233,24 +233,6 @@ impl Socket {
         self.refuse_newcomer(id);
     }
 
-    /// Leaves a connection unread until another one of its peer has ended.
-    pub(super) fn leave_unread(&mut self, id: ConnectionId) {
-        let Some(link) = self.links.get_mut(id.0) else { return };
-        link.comes_second = true;
-        if link.paused.is_none() {
-            self.pause(id);
-        }
-    }
-
-    /// Another connection of its peer has ended: a connection that was left unread for that may be read.
-    pub(super) fn take_turn(&mut self, id: ConnectionId) {
-        let Some(link) = self.links.get_mut(id.0) else { return };
-        if core::mem::take(&mut link.comes_second) && self.receiver.may_resume(link) {
-            self.receiver.paused.retain(|paused| *paused != id);
-            self.unpause(id);
-        }
-    }
-
     /// Lets connections be read again for which there is room, those first that have waited longest.
     pub(super) fn resume(&mut self) {
         let mut passed_over = 0;
@@ -258,7 +240,7 @@ impl Socket {
             && let Some(id) = self.receiver.paused.pop_front()
         {
             let Some(link) = self.links.get_mut(id.0) else { continue };
-            if !link.comes_second && self.receiver.may_resume(link) {
+            if self.receiver.may_resume(link) {
                 self.unpause(id);
             } else {
                 self.receiver.paused.push_back(id);
