@@ -20,12 +20,13 @@ impl Network {
             return;
         }
         if self.pestering {
-            for now in [self.now, Instant::EPOCH, self.now] {
+            let now = self.clock(id);
+            for now in [now, Instant::EPOCH, now] {
                 self.nodes[id.0].socket.handle_timeout(now);
             }
         }
         while let Some(ready) = self.nodes[id.0].socket.poll_ready() {
-            let now = self.now;
+            let now = self.clock(id);
             self.nodes[id.0].note_events(now);
             match ready {
                 Ready::Connection(connection) => {
@@ -40,7 +41,7 @@ impl Network {
             }
             self.nodes[id.0].record.ready.push((now, ready));
         }
-        let now = self.now;
+        let now = self.clock(id);
         self.nodes[id.0].note_events(now);
     }
 
@@ -53,7 +54,7 @@ impl Network {
 
     /// Takes connections from a socket's backlog, as long as it wants some.
     pub(crate) fn accept_backlog(&mut self, id: NodeId) {
-        let now = self.now;
+        let now = self.clock(id);
         loop {
             let node = &mut self.nodes[id.0];
             if node.frozen || !node.socket.poll_accept() {
@@ -73,8 +74,8 @@ impl Network {
 
     /// Tells a dialling socket that its connection came to be.
     pub(crate) fn complete_dial(&mut self, wire: WireId) {
-        let now = self.now;
         let Some((id, dial)) = self.dialling.remove(&wire) else { return };
+        let now = self.clock(id);
         let address = format!("to {}", wire.0);
         match self.nodes[id.0].socket.handle_connected(now, Origin::Dialled(dial), address) {
             Ok(connection) => self.attach(id, connection, wire, Side::Dialler),
@@ -94,6 +95,7 @@ impl Network {
         };
         self.nodes[id.0].links.insert(connection, link);
         self.wires[wire.0].set_end(side, End::Socket(id, connection));
+        self.lose_on_new(wire);
         self.service(id, connection);
     }
 
@@ -118,7 +120,7 @@ impl Network {
 
     /// Does for one connection of a socket what can be done now.
     pub(crate) fn service(&mut self, id: NodeId, connection: ConnectionId) {
-        let now = self.now;
+        let now = self.clock(id);
         let node = &mut self.nodes[id.0];
         let Some(link) = node.links.get_mut(&connection) else { return };
         if !link.buffer.is_empty() {
@@ -133,7 +135,7 @@ impl Network {
 
     /// Writes what a connection has to write, as far as it goes. False if it is gone.
     fn write_out(&mut self, id: NodeId, connection: ConnectionId) -> bool {
-        let now = self.now;
+        let now = self.clock(id);
         loop {
             let node = &mut self.nodes[id.0];
             let Some(link) = node.links.get_mut(&connection) else { return false };
@@ -178,7 +180,7 @@ impl Network {
         }
         link.batch.advance(taken);
         self.transport(wire, side, bytes);
-        let now = self.now;
+        let now = self.clock(id);
         let node = &mut self.nodes[id.0];
         if let Some(link) = node.links.get_mut(&connection) {
             node.socket.handle_transmitted(now, connection, &mut link.batch);
@@ -224,7 +226,7 @@ impl Network {
 
     /// Gives bytes that were read to the core.
     fn hand_over(&mut self, id: NodeId, connection: ConnectionId, bytes: &[u8]) {
-        let now = self.now;
+        let now = self.clock(id);
         let node = &mut self.nodes[id.0];
         let Some(link) = node.links.get_mut(&connection) else { return };
         link.buffer.extend_from_slice(bytes);
@@ -238,7 +240,7 @@ impl Network {
 
     /// Ends a connection on a socket's side, and tells it.
     pub(crate) fn hang_up(&mut self, id: NodeId, connection: ConnectionId, reason: CloseReason) {
-        let now = self.now;
+        let now = self.clock(id);
         let node = &mut self.nodes[id.0];
         let Some(mut link) = node.links.remove(&connection) else { return };
         node.socket.handle_disconnected(now, connection, &mut link.batch, reason);

@@ -51,15 +51,6 @@ impl Network {
         self.wires[wire.0].written_by(side).swallows = true;
     }
 
-    /// Lets bytes arrive again, those that vanished first.
-    pub fn heal(&mut self, wire: WireId) {
-        for side in [Side::Dialler, Side::Listener] {
-            let arrival = self.arrival();
-            let arrival = self.wires[wire.0].written_by(side).restore(arrival);
-            self.plan(arrival, Happening::Arrival(wire, side == Side::Dialler));
-        }
-    }
-
     /// Sets whether a socket's driver leaves a connection unread although it may read it.
     pub fn set_stalled(&mut self, node: NodeId, wire: WireId, stalled: bool) {
         for link in self.nodes[node.0].links.values_mut().filter(|link| link.wire == wire) {
@@ -80,7 +71,7 @@ impl Network {
     /// Lets the process of a socket go on. It notices what time it is before it reads anything, the less lucky of both
     /// orders.
     pub fn thaw(&mut self, node: NodeId) {
-        let now = self.now;
+        let now = self.clock(node);
         let state = self.node_mut(node);
         state.frozen = false;
         state.socket.handle_timeout(now);

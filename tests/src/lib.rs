@@ -19,6 +19,7 @@ mod network;
 mod node;
 mod pipe;
 mod raw;
+mod roads;
 mod scene;
 pub mod simulation;
 pub mod wire;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::connection::{Connection, End, Side, WireId};
 use crate::node::{Node, NodeId, Taking};
 use crate::raw::{Raw, RawId};
+use crate::roads::Request;
 
 /// How the bytes of one write are cut on their way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +88,11 @@ pub struct Network {
     listeners: BTreeMap<String, Listener>,
     /// Raw listeners' connections that no test has asked for yet.
     pub(crate) accepted: BTreeMap<String, VecDeque<RawId>>,
-    requests: Vec<(Dialler, String)>,
+    pub(crate) requests: Vec<Request>,
+    /// How much longer connections to an address take.
+    pub(crate) delays: BTreeMap<String, Duration>,
+    /// Who is not heard by whom.
+    pub(crate) severed: BTreeSet<(NodeId, NodeId)>,
     /// Connections on their way that sockets asked for.
     pub(crate) dialling: BTreeMap<WireId, (NodeId, DialId)>,
     pub(crate) dirty: VecDeque<NodeId>,
@@ -116,6 +121,8 @@ impl Network {
             listeners: BTreeMap::new(),
             accepted: BTreeMap::new(),
             requests: Vec::new(),
+            delays: BTreeMap::new(),
+            severed: BTreeSet::new(),
             dialling: BTreeMap::new(),
             dirty: VecDeque::new(),
         }
@@ -154,7 +161,7 @@ impl Network {
 
     /// Lets a socket keep a connection to `address`.
     pub fn dial(&mut self, node: NodeId, address: &str) -> DialId {
-        let now = self.now;
+        let now = self.clock(node);
         let dial = self.node_mut(node).socket.dial(now, address).expect("the socket is not closed");
         self.touch(node);
         dial
@@ -197,7 +204,7 @@ impl Network {
 
     /// Does anything to a socket, and serves it afterwards.
     pub fn command<T>(&mut self, node: NodeId, command: impl FnOnce(&mut Socket, Instant) -> T) -> T {
-        let now = self.now;
+        let now = self.clock(node);
         let result = command(&mut self.node_mut(node).socket, now);
         self.touch(node);
         result
@@ -205,7 +212,7 @@ impl Network {
 
     /// Sets whether messages are taken as soon as they arrive, which they are unless told otherwise.
     pub fn set_taking(&mut self, node: NodeId, taking: Taking) {
-        let now = self.now;
+        let now = self.clock(node);
         self.node_mut(node).taking = taking;
         if taking == Taking::All {
             self.node_mut(node).take_all(now);
@@ -215,7 +222,7 @@ impl Network {
 
     /// Takes up to `most` messages from a socket, as an application does that does not take all.
     pub fn take(&mut self, node: NodeId, most: usize) -> Vec<Received> {
-        let now = self.now;
+        let now = self.clock(node);
         let node_state = self.node_mut(node);
         let mut taken = Vec::new();
         while taken.len() < most && node_state.socket.poll_received(now, &mut node_state.inbox) {
@@ -316,7 +323,7 @@ impl Network {
             && at <= self.now
         {
             self.deadlines.pop_first();
-            let now = self.now;
+            let now = self.clock(node);
             let state = self.node_mut(node);
             state.deadline = None;
             state.socket.handle_timeout(now);
@@ -340,25 +347,24 @@ impl Network {
             Happening::Answer(wire) => self.handle_answer(wire),
             Happening::Wake(node) => self.serve(NodeId(node)),
             Happening::NoAnswer(node, dial) => {
-                let now = self.now;
+                let now = self.clock(NodeId(node));
                 self.nodes[node].socket.handle_dial_failed(now, dial, "nobody listens");
                 self.touch(NodeId(node));
             }
         }
     }
 
-    /// Sends a connection on its way to `address`.
-    pub(crate) fn request(&mut self, wire: WireId, dialler: Dialler, address: String) {
-        self.requests.push((dialler, address));
-        let arrival = self.arrival();
-        self.plan(arrival, Happening::Request(wire, self.requests.len() - 1));
-    }
-
     /// A connection arrives at its address.
     fn handle_request(&mut self, wire: WireId, request: usize) {
-        let (dialler, address) = self.requests[request].clone();
+        let Request { dialler, address, .. } = self.requests[request].clone();
+        let listener = self.listeners.get(&address).copied();
+        if let Some(Listener::Node(node)) = listener
+            && self.is_lost(wire, request, node)
+        {
+            return;
+        }
         let back = self.arrival();
-        match self.listeners.get(&address).copied() {
+        match listener {
             None => match dialler {
                 Dialler::Node(node, dial) => self.plan(back, Happening::NoAnswer(node.0, dial)),
                 Dialler::Raw => self.plan(back, Happening::Reset(wire, false)),
@@ -422,7 +428,7 @@ impl Network {
 
     fn note_deadline(&mut self, id: NodeId) {
         let node = &mut self.nodes[id.0];
-        let asked_for = node.socket.poll_timeout().filter(|_| !node.frozen);
+        let asked_for = node.asks_for();
         if asked_for == node.asked_for && asked_for.is_some() == node.deadline.is_some() {
             return;
         }

@@ -1,6 +1,7 @@
 //! A socket in the network, and what happened to it.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use core::time::Duration;
 
 use aiomsg_proto::{Batch, ConnectionId, Event, Inbox, Instant, Ready, Received, Socket};
 use bytes::BytesMut;
@@ -43,7 +44,9 @@ pub(crate) struct Node {
     pub(crate) taking: Taking,
     /// Its process does not run.
     pub(crate) frozen: bool,
-    /// The deadline that the socket told.
+    /// Its clock goes ahead of that of the network by this much.
+    pub(crate) ahead: Duration,
+    /// The deadline that the socket told, by the clock of the network.
     pub(crate) asked_for: Option<Instant>,
     /// When the network calls it, at that time or later.
     pub(crate) deadline: Option<Instant>,
@@ -59,10 +62,17 @@ impl Node {
             inbox: Inbox::default(),
             taking: Taking::All,
             frozen: false,
+            ahead: Duration::ZERO,
             asked_for: None,
             deadline: None,
             record: Record::default(),
         }
+    }
+
+    /// When the socket wants to be called, by the clock of the network.
+    pub(crate) fn asks_for(&self) -> Option<Instant> {
+        let at = self.socket.poll_timeout().filter(|_| !self.frozen)?;
+        Some(Instant::EPOCH + at.saturating_duration_since(Instant::EPOCH + self.ahead))
     }
 
     /// Takes note of the events that wait.

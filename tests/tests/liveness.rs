@@ -214,7 +214,7 @@ fn a_machine_that_slept_loses_no_healthy_peer() {
 }
 
 #[test]
-fn a_peer_that_is_silent_after_we_slept_is_dead_a_second_later() {
+fn what_we_slept_through_is_no_silence_of_a_peer() {
     let mut scene = scene();
     introduced(&mut scene);
     scene.net.freeze(scene.server);
@@ -222,9 +222,24 @@ fn a_peer_that_is_silent_after_we_slept_is_dead_a_second_later() {
     scene.run_for(SECOND * 30);
     scene.net.thaw(scene.server);
     scene.net.thaw(scene.friend);
+    // Of its 15 seconds, 5 had passed when we should have woken up for our heartbeat.
+    scene.run_for(SECOND * 10 - MOMENT * 5);
     assert_eq!(departures(&scene.net, scene.server), []);
-    scene.run_for(SECOND + MOMENT);
+    scene.run_for(MOMENT * 10);
     assert_eq!(departures(&scene.net, scene.server), [CloseReason::Silent]);
+    scene.assert_served();
+}
+
+#[test]
+fn a_clock_that_goes_ahead_kills_nobody() {
+    let mut scene = scene();
+    for jump in [14, 16, 60, 3_600, 0, 20] {
+        // Ours is the only one: the friend says nothing before its next heartbeat is due.
+        scene.net.set_clock_ahead(scene.server, SECOND * jump);
+        scene.run_for(SECOND * 6);
+        assert_eq!(departures(&scene.net, scene.server), [], "after {jump} s");
+        assert_eq!(departures(&scene.net, scene.friend), [], "after {jump} s");
+    }
     scene.assert_served();
 }
 

@@ -8,6 +8,17 @@ use super::fleet::{Fleet, SECOND, address};
 use crate::connection::{Side, WireId};
 use crate::wire;
 
+/// What one member writes does not get to another.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parting {
+    from: usize,
+    to: usize,
+    /// It comes and goes.
+    flaps: bool,
+    /// It does get there at the moment.
+    open: bool,
+}
+
 impl Fleet {
     fn any_wire(&mut self) -> Option<WireId> {
         let number = self.rng.usize(..self.members.len());
@@ -33,8 +44,11 @@ impl Fleet {
             80..90 => self.stranger_comes(number),
             90..100 => self.stranger_talks(),
             100..104 => self.stranger_goes(),
-            104..108 => self.part(),
-            108..112 => self.dismiss(number),
+            104..112 => self.part(number),
+            112..118 => self.rejoin_one(),
+            118..122 => self.dismiss(number),
+            122..126 => self.lengthen(number),
+            126..130 => self.jump(number),
             _ => return,
         }
         self.faults += 1;
@@ -115,6 +129,7 @@ impl Fleet {
                 identity = Identity::from_bytes(self.rng.u128(..).to_be_bytes());
             }
             self.unlistened.retain(|unlistened| *unlistened != number);
+            self.rejoin(number);
             self.members[number] = self.begin(number, identity);
         }
     }
@@ -168,14 +183,69 @@ impl Fleet {
         self.faults += 1;
     }
 
-    /// The network comes apart: nothing gets through between some and others, until it is healed.
-    fn part(&mut self) {
-        let number = self.rng.usize(..self.members.len());
-        self.note(format_args!("member {number} is cut off"));
-        for wire in self.net.wires(self.members[number].node) {
-            self.net.blackhole(wire);
-            self.silenced.push(wire);
+    /// A clock goes ahead at once, as when a machine was stopped and no other was.
+    pub(super) fn jump(&mut self, number: usize) {
+        let span = SECOND * self.rng.u32(1..600);
+        self.note(format_args!("the clock of member {number} goes ahead by {span:?}"));
+        self.net.set_clock_ahead(self.members[number].node, span);
+    }
+
+    /// The network comes apart: a member and some others do not hear each other, or do not hear it, or it them, all the
+    /// time or now and then.
+    fn part(&mut self, number: usize) {
+        let (heard, hears, flaps) = (self.rng.bool(), self.rng.bool(), self.rng.bool());
+        for other in 0..self.members.len() {
+            if other == number || self.rng.u8(..) < 60 {
+                continue;
+            }
+            if !heard {
+                self.partings.push(Parting { from: number, to: other, flaps, open: true });
+            }
+            if !hears {
+                self.partings.push(Parting { from: other, to: number, flaps, open: true });
+            }
         }
+        self.note(format_args!(
+            "member {number} comes apart, is heard: {heard}, hears: {hears}, by turns: {flaps}"
+        ));
+        self.flap();
+    }
+
+    /// Partings that come and go do one or the other, and new ones come.
+    pub(super) fn flap(&mut self) {
+        for number in 0..self.partings.len() {
+            let Parting { from, to, flaps, open } = self.partings[number];
+            if !open && !(flaps && self.rng.bool()) {
+                continue;
+            }
+            self.partings[number].open = !open;
+            let (from, to) = (self.members[from].node, self.members[to].node);
+            if open {
+                self.net.sever(from, to);
+            } else {
+                self.net.mend(from, to);
+            }
+        }
+    }
+
+    fn rejoin_one(&mut self) {
+        if let Some(Parting { from, to, .. }) = self.partings.pop() {
+            self.note(format_args!("member {to} hears member {from} again"));
+            self.net.mend(self.members[from].node, self.members[to].node);
+        }
+    }
+
+    /// A process that starts may be anywhere.
+    fn rejoin(&mut self, number: usize) {
+        self.partings.retain(|parting| parting.from != number && parting.to != number);
+    }
+
+    /// Connections to a member take long to be made, some too long, or do not any more.
+    fn lengthen(&mut self, number: usize) {
+        let delay = self.rng.choice([0, 500, 3_000, 9_999, 20_000]).map(Duration::from_millis);
+        let delay = delay.unwrap_or_default();
+        self.note(format_args!("it takes {delay:?} to connect to member {number}"));
+        self.net.set_delay(&address(number), delay);
     }
 
     /// A member ends the connection of a peer.
@@ -253,7 +323,11 @@ impl Fleet {
         while !self.unlistened.is_empty() {
             self.listen_again();
         }
+        while !self.partings.is_empty() {
+            self.rejoin_one();
+        }
         for number in 0..self.members.len() {
+            self.net.set_delay(&address(number), Duration::ZERO);
             let node = self.members[number].node;
             for wire in self.net.wires(node) {
                 self.net.set_stalled(node, wire, false);

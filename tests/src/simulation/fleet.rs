@@ -10,6 +10,7 @@ use aiomsg_proto::{DialId, Event, Identity, Received, SendError};
 use bytes::Bytes;
 
 use super::Summary;
+use super::faults::Parting;
 use super::model::{Accepted, Addressee, Circumstances, Life, Model};
 use super::plan::{Member, Plan, Weather};
 use crate::check::assert_conserved;
@@ -48,6 +49,7 @@ pub(super) struct Fleet {
     /// Identities that peers may know.
     pub(super) known: Vec<Identity>,
     pub(super) silenced: Vec<WireId>,
+    pub(super) partings: Vec<Parting>,
     pub(super) strangers: Vec<RawId>,
     pub(super) unlistened: Vec<usize>,
     pub(super) faults: usize,
@@ -88,6 +90,7 @@ impl Fleet {
             lives: BTreeMap::new(),
             known: Vec::new(),
             silenced: Vec::new(),
+            partings: Vec::new(),
             strangers: Vec::new(),
             unlistened: Vec::new(),
             faults: 0,
@@ -146,9 +149,18 @@ impl Fleet {
             }
             match self.plan.weather {
                 Weather::Calm => {}
-                Weather::Drowsy if self.rng.u8(..) < 20 => self.sleep(),
-                Weather::Drowsy => {}
-                Weather::Stormy => self.go_wrong(),
+                Weather::Drowsy => match self.rng.u8(..) {
+                    0..20 => self.sleep(),
+                    20..40 => {
+                        let number = self.rng.usize(..self.members.len());
+                        self.jump(number);
+                    }
+                    _ => {}
+                },
+                Weather::Stormy => {
+                    self.flap();
+                    self.go_wrong();
+                }
             }
             let span = Duration::from_micros(self.rng.u64(0..300_000));
             self.net.run_for(span);
@@ -279,7 +291,7 @@ impl Fleet {
             _ => false,
         });
         // One that has not come back may still be heard on a connection that is ending.
-        came_back_late || left.is_some_and(|left| is_long(left, self.net.now()))
+        came_back_late || left.is_some_and(|left| is_long(left, self.net.clock(living.node)))
     }
 
     /// Whether a message comes from a stranger.

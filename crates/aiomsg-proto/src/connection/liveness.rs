@@ -5,15 +5,15 @@ use core::time::Duration;
 use crate::time::Instant;
 
 /// A timeout that is noticed later than this after it was due says more about us than about the peer: the machine
-/// slept, or the process was stopped. What the peer sent meanwhile is read first.
+/// slept, the process was stopped, or the clock went ahead. What the peer sent meanwhile is read first.
 pub(crate) const LATE: Duration = Duration::from_secs(1);
 
 /// Signs of life in both directions of one connection.
 #[derive(Debug)]
 pub(super) struct Liveness {
-    /// When the last byte came, or when reading was taken up again.
+    /// When the last byte came, or when reading was taken up again; later by the time that we have slept since.
     received: Instant,
-    /// Until when a late timeout is forgiven.
+    /// Who has slept until a peer seems dead waits until then.
     grace: Option<Instant>,
     /// We have stopped reading, so silence says nothing.
     paused: bool,
@@ -56,16 +56,18 @@ impl Liveness {
         self.idle_since + interval
     }
 
-    /// Whether the peer is to be given up at `now`. Grants a grace period if the machine `slept`, and again if it has
-    /// slept through that, too.
-    pub(super) fn is_dead(&mut self, now: Instant, timeout: Duration, slept: bool) -> bool {
-        if self.dead_at(timeout).is_none_or(|due| due > now) {
-            return false;
+    /// Time that we have slept through is no silence of the peer. It may have slept as we did, or not at all if only our
+    /// clock went ahead, and says something within `least`.
+    pub(super) fn note_slept(&mut self, now: Instant, late: Duration, timeout: Duration, least: Duration) {
+        self.received = now.min(self.received + late);
+        if self.is_dead(now, timeout) {
+            self.grace = Some(now + least);
         }
-        if slept {
-            self.grace = Some(now + LATE);
-        }
-        !slept
+    }
+
+    /// Whether the peer is to be given up at `now`.
+    pub(super) fn is_dead(&self, now: Instant, timeout: Duration) -> bool {
+        self.dead_at(timeout).is_some_and(|due| due <= now)
     }
 }
 
@@ -74,6 +76,7 @@ mod tests {
     use super::*;
 
     const TIMEOUT: Duration = Duration::from_secs(15);
+    const LEAST: Duration = Duration::from_secs(6);
 
     fn seconds(seconds: u64) -> Instant {
         Instant::EPOCH + Duration::from_secs(seconds)
@@ -82,32 +85,37 @@ mod tests {
     #[test]
     fn silence_kills_unless_we_do_not_listen() {
         let mut liveness = Liveness::new(seconds(0));
-        assert!(!liveness.is_dead(seconds(14), TIMEOUT, false));
-        assert!(liveness.is_dead(seconds(15), TIMEOUT, false));
+        assert!(!liveness.is_dead(seconds(14), TIMEOUT));
+        assert!(liveness.is_dead(seconds(15), TIMEOUT));
         liveness.set_paused(seconds(10), true);
         assert_eq!(liveness.dead_at(TIMEOUT), None);
-        assert!(!liveness.is_dead(seconds(100), TIMEOUT, false));
+        assert!(!liveness.is_dead(seconds(100), TIMEOUT));
         liveness.set_paused(seconds(100), false);
-        assert!(!liveness.is_dead(seconds(114), TIMEOUT, false));
-        assert!(liveness.is_dead(seconds(115), TIMEOUT, false));
+        assert!(!liveness.is_dead(seconds(114), TIMEOUT));
+        assert!(liveness.is_dead(seconds(115), TIMEOUT));
     }
 
     #[test]
-    fn a_machine_that_slept_reads_first() {
+    fn what_we_slept_through_is_no_silence() {
         let mut liveness = Liveness::new(seconds(0));
-        assert!(!liveness.is_dead(seconds(3_600), TIMEOUT, true));
-        assert_eq!(liveness.dead_at(TIMEOUT), Some(seconds(3_601)));
-        assert!(liveness.is_dead(seconds(3_601), TIMEOUT, false));
-        liveness.note_received(seconds(3_601));
-        assert!(!liveness.is_dead(seconds(3_615), TIMEOUT, false));
-        assert!(liveness.is_dead(seconds(3_616), TIMEOUT, false));
+        // A heartbeat was due at 5 s.
+        liveness.note_slept(seconds(3_600), Duration::from_secs(3_595), TIMEOUT, LEAST);
+        assert_eq!(liveness.dead_at(TIMEOUT), Some(seconds(3_610)));
+        assert!(!liveness.is_dead(seconds(3_609), TIMEOUT));
+        assert!(liveness.is_dead(seconds(3_610), TIMEOUT));
     }
 
     #[test]
-    fn a_machine_that_falls_asleep_again_reads_first_all_the_same() {
+    fn who_seems_dead_when_we_wake_up_has_a_little_time_each_time() {
         let mut liveness = Liveness::new(seconds(0));
-        assert!(!liveness.is_dead(seconds(3_600), TIMEOUT, true));
-        assert!(!liveness.is_dead(seconds(7_200), TIMEOUT, true));
-        assert!(liveness.is_dead(seconds(7_201), TIMEOUT, false));
+        for woken in [3_600, 7_200] {
+            let late = seconds(woken).saturating_duration_since(seconds(15));
+            liveness.note_slept(seconds(woken), late.min(Duration::from_secs(2)), TIMEOUT, LEAST);
+            assert_eq!(liveness.dead_at(TIMEOUT), Some(seconds(woken + 6)));
+        }
+        assert!(liveness.is_dead(seconds(7_206), TIMEOUT));
+        liveness.note_received(seconds(7_206));
+        assert!(!liveness.is_dead(seconds(7_220), TIMEOUT));
+        assert!(liveness.is_dead(seconds(7_221), TIMEOUT));
     }
 }

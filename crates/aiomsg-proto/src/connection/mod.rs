@@ -327,9 +327,14 @@ impl Connection {
     /// The connection must be closed, for this reason.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), CloseReason> {
         // If something was due long ago, the machine slept: what the peer sent meanwhile is read first.
-        let slept = self.poll_timeout().is_some_and(|due| now.saturating_duration_since(due) > LATE);
+        let late =
+            self.poll_timeout().map(|due| now.saturating_duration_since(due)).filter(|late| *late > LATE);
+        if let Some(late) = late {
+            let Config { heartbeat_timeout: timeout, heartbeat_interval: interval, .. } = *self.config;
+            self.liveness.note_slept(now, late, timeout, interval + LATE);
+        }
         match &mut self.phase {
-            Phase::Introducing { until } | Phase::Finishing { until: Some(until) } if slept => {
+            Phase::Introducing { until } | Phase::Finishing { until: Some(until) } if late.is_some() => {
                 *until = (*until).max(now + LATE);
             }
             Phase::Introducing { until } if *until <= now => return Err(CloseReason::HandshakeTimeout),
@@ -337,7 +342,7 @@ impl Connection {
                 return Err(CloseReason::Ended);
             }
             Phase::Open | Phase::Finishing { until: None } => {
-                if self.liveness.is_dead(now, self.config.heartbeat_timeout, slept) {
+                if self.liveness.is_dead(now, self.config.heartbeat_timeout) {
                     return Err(CloseReason::Silent);
                 }
             }
