@@ -215,7 +215,8 @@ impl Fleet {
     pub(super) fn flap(&mut self) {
         for number in 0..self.partings.len() {
             let Parting { from, to, flaps, open } = self.partings[number];
-            if !open && !(flaps && self.rng.bool()) {
+            let turns = open || (flaps && self.rng.bool());
+            if !turns {
                 continue;
             }
             self.partings[number].open = !open;
