@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use aiomsg_proto::dialect::Incoming;
-use aiomsg_proto::{Batch, Config, Connection, Identity, Instant, Protocol, Role};
+use aiomsg_proto::{Batch, CloseReason, Config, Connection, Identity, Instant, Protocol, Role};
 use bytes::{Bytes, BytesMut};
 
 /// A connection whose peer has introduced itself, with all that it had to say written at `now`.
@@ -67,4 +67,24 @@ fn what_was_not_written_to_the_last_byte_comes_back() {
         // Each of the first two frames has eight bytes.
         assert_eq!(unsent, ["one", "two", "three"][(cut / 8).min(2)..], "after {cut} bytes");
     }
+}
+
+#[test]
+fn a_short_sleep_is_noticed_with_something_half_written() {
+    let start = Instant::EPOCH;
+    let mut connection = open_connection(start);
+    connection.send("a message".into()).expect("open");
+    let mut batch = Batch::default();
+    assert!(connection.transmit(&mut batch));
+    batch.advance(3);
+    connection.handle_transmitted(start, &mut batch);
+    // The peer would have been dead half a second ago, had we been there to listen.
+    let woken = start + Duration::from_millis(15_500);
+    assert_eq!(connection.handle_timeout(woken), Ok(()));
+    // Who is there is told from who is not by the time that we were there.
+    for seconds in 1..10 {
+        assert_eq!(connection.handle_timeout(woken + Duration::from_secs(seconds)), Ok(()), "{seconds}");
+    }
+    let silent = connection.handle_timeout(woken + Duration::from_secs(10));
+    assert_eq!(silent, Err(CloseReason::Silent));
 }

@@ -2,9 +2,11 @@
 
 use core::time::Duration;
 
-use aiomsg_proto::{CloseReason, Config, Event, Limit, Metrics, Ready, SendError, SendMode, SlowPeer, Usage};
+use aiomsg_proto::{
+    Acknowledge, CloseReason, Config, Event, Limit, Metrics, Ready, SendError, SendMode, SlowPeer, Usage,
+};
 use aiomsg_tests::company::{HELLO, MOMENT, id, lose, peer as subscriber, peer_of, server};
-use aiomsg_tests::{Network, NodeId, RawId, departures, numbered, wire};
+use aiomsg_tests::{Network, NodeId, RawId, Taking, departures, numbered, wire};
 use bytes::Bytes;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -185,6 +187,42 @@ fn messages_to_one_identity_keep_their_place_among_published_ones() {
         assert_eq!(got(&net, raw), messages, "seed {seed}");
         assert_eq!(got(&net, other), published, "seed {seed}");
     }
+}
+
+#[test]
+fn a_message_that_waited_for_the_window_keeps_its_place_among_published_ones() {
+    let mut net = Network::new(5);
+    net.set_capacity(2_000);
+    let publisher = net.socket(publishing().window(1));
+    let subscriber = net.socket(Config::default().acknowledge(Acknowledge::Manual));
+    net.set_taking(subscriber, Taking::Nothing);
+    net.listen(subscriber, "subscriber");
+    net.dial(publisher, "subscriber");
+    net.run_for(SECOND);
+    let (us, it) = (net.identity(publisher), net.identity(subscriber));
+    let with_receipt = |net: &mut Network, message: &'static str| {
+        let payload = Bytes::from(message);
+        net.command(publisher, |socket, now| socket.send_with_receipt(now, Some(it), payload)).expect("room");
+    };
+    with_receipt(&mut net, "first");
+    net.run_for(MOMENT);
+    let first = net.take(subscriber, 1).pop().and_then(|message| message.request).expect("a request");
+    // Published messages pile up behind a full connection, and two for this subscriber alone behind them: one there, one
+    // at the window.
+    let wire = net.wire_to(subscriber, us);
+    net.set_stalled(subscriber, wire, true);
+    for message in numbered(50) {
+        net.send(publisher, [message.as_ref(), &[b'.'; 100]].concat()).expect("room");
+    }
+    net.send_to(publisher, it, "second").expect("room");
+    with_receipt(&mut net, "third");
+    net.command(subscriber, |socket, now| socket.acknowledge(now, us, first));
+    net.run_for(MOMENT);
+    net.set_stalled(subscriber, wire, false);
+    net.run_for(SECOND);
+    let taken = net.take(subscriber, usize::MAX);
+    let place = |of: &str| taken.iter().position(|message| message.payload == of).expect("it came");
+    assert_eq!((place("second"), place("third"), taken.len()), (50, 51, 52));
 }
 
 #[test]

@@ -17,13 +17,13 @@ pub(super) struct Liveness {
     grace: Option<Instant>,
     /// We have stopped reading, so silence says nothing.
     paused: bool,
-    /// Since when there has been nothing to write.
-    idle_since: Instant,
+    /// Since when there has been nothing to write, or when we last saw that there is something.
+    written: Instant,
 }
 
 impl Liveness {
     pub(super) const fn new(now: Instant) -> Self {
-        Self { received: now, grace: None, paused: false, idle_since: now }
+        Self { received: now, grace: None, paused: false, written: now }
     }
 
     pub(super) const fn note_received(&mut self, now: Instant) {
@@ -42,8 +42,9 @@ impl Liveness {
         self.paused
     }
 
-    pub(super) const fn note_idle(&mut self, now: Instant) {
-        self.idle_since = now;
+    /// There is nothing to write, or something that is as good as a heartbeat.
+    pub(super) const fn note_written(&mut self, now: Instant) {
+        self.written = now;
     }
 
     /// When silence has lasted for too long.
@@ -51,9 +52,10 @@ impl Liveness {
         (!self.paused).then(|| self.grace.unwrap_or(self.received + timeout))
     }
 
-    /// When a heartbeat is due, if there is still nothing to write by then.
+    /// When a heartbeat is due, if there is nothing to write by then. If there is, it is time to look again all the same:
+    /// who looks too late knows that he slept.
     pub(super) fn heartbeat_at(&self, interval: Duration) -> Instant {
-        self.idle_since + interval
+        self.written + interval
     }
 
     /// Time that we have slept through is no silence of the peer. It may have slept as we did, or not at all if only our

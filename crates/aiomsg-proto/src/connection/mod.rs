@@ -214,7 +214,7 @@ impl Connection {
                 self.protocol.encode_greeting(&self.identity, self.outbox.control());
             }
             self.phase = Phase::Open;
-            self.liveness.note_idle(now);
+            self.liveness.note_written(now);
         }
     }
 
@@ -267,7 +267,7 @@ impl Connection {
         let was_idle = self.outbox.is_idle();
         let settled = self.outbox.settle(batch);
         if !was_idle && self.outbox.is_idle() {
-            self.liveness.note_idle(now);
+            self.liveness.note_written(now);
         }
         self.start_drain(now);
         settled
@@ -310,9 +310,8 @@ impl Connection {
             Phase::Introduced => None,
             Phase::Open => {
                 let dead = self.liveness.dead_at(self.config.heartbeat_timeout);
-                let idle = self.outbox.is_idle();
-                let heartbeat = idle.then(|| self.liveness.heartbeat_at(self.config.heartbeat_interval));
-                dead.into_iter().chain(heartbeat).min()
+                let heartbeat = self.liveness.heartbeat_at(self.config.heartbeat_interval);
+                Some(dead.map_or(heartbeat, |dead| dead.min(heartbeat)))
             }
             Phase::Finishing { until: Some(_) } if self.liveness.is_paused() => None,
             Phase::Finishing { until } => {
@@ -353,8 +352,11 @@ impl Connection {
             | Phase::Finishing { .. } => {}
         }
         let due = self.liveness.heartbeat_at(self.config.heartbeat_interval) <= now;
-        if self.phase == Phase::Open && due && self.outbox.is_idle() {
-            self.protocol.encode_heartbeat(self.outbox.control());
+        if self.phase == Phase::Open && due {
+            if self.outbox.is_idle() {
+                self.protocol.encode_heartbeat(self.outbox.control());
+            }
+            self.liveness.note_written(now);
         }
         Ok(())
     }

@@ -94,7 +94,15 @@ impl Socket {
             if let Some(peer) = self.peers.get_mut(identity) {
                 peer.hold(message);
             }
-        } else if self.router.log.has_waiting(&link.subscription) {
+        } else {
+            self.push_behind(id, message);
+        }
+    }
+
+    /// Gives a message for this peer alone to its connection, behind all that waits there.
+    fn push_behind(&mut self, id: ConnectionId, message: Outgoing) {
+        let Some(link) = self.links.get_mut(id.0) else { return };
+        if self.router.log.has_waiting(&link.subscription) {
             self.router.log.push_direct(&mut link.subscription, message.clone());
             self.bind_delivery(id, &message);
             self.mark_ready(id);
@@ -115,7 +123,7 @@ impl Socket {
                 return;
             };
             if self.deliveries.is_wanted(&message) {
-                self.push_to(id, message);
+                self.push_behind(id, message);
             }
         }
     }
