@@ -82,9 +82,30 @@ fn a_short_sleep_is_noticed_with_something_half_written() {
     let woken = start + Duration::from_millis(15_500);
     assert_eq!(connection.handle_timeout(woken), Ok(()));
     // Who is there is told from who is not by the time that we were there.
-    for seconds in 1..10 {
+    for seconds in 1..15 {
         assert_eq!(connection.handle_timeout(woken + Duration::from_secs(seconds)), Ok(()), "{seconds}");
     }
-    let silent = connection.handle_timeout(woken + Duration::from_secs(10));
+    let silent = connection.handle_timeout(woken + Duration::from_secs(15));
+    assert_eq!(silent, Err(CloseReason::Silent));
+}
+
+#[test]
+fn a_sleep_is_noticed_by_who_writes_before_it_looks_at_the_time() {
+    let start = Instant::EPOCH;
+    let mut connection = open_connection(start);
+    connection.send("a message".into()).expect("open");
+    let mut batch = Batch::default();
+    assert!(connection.transmit(&mut batch));
+    let mut slices = [&[][..]; 64];
+    let count = batch.slices(&mut slices);
+    let written = slices[..count].iter().map(|slice| slice.len()).sum();
+    batch.advance(written);
+    // The clock went ahead between the write and the note of it: what was due 10 s ago is put off.
+    let woken = start + Duration::from_secs(15);
+    connection.handle_transmitted(woken, &mut batch);
+    for seconds in 0..15 {
+        assert_eq!(connection.handle_timeout(woken + Duration::from_secs(seconds)), Ok(()), "{seconds}");
+    }
+    let silent = connection.handle_timeout(woken + Duration::from_secs(15));
     assert_eq!(silent, Err(CloseReason::Silent));
 }

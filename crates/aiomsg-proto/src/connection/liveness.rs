@@ -13,8 +13,6 @@ pub(crate) const LATE: Duration = Duration::from_secs(1);
 pub(super) struct Liveness {
     /// When the last byte came, or when reading was taken up again; later by the time that we have slept since.
     received: Instant,
-    /// Who has slept until a peer seems dead waits until then.
-    grace: Option<Instant>,
     /// We have stopped reading, so silence says nothing.
     paused: bool,
     /// Since when there has been nothing to write, or when we last saw that there is something.
@@ -23,12 +21,11 @@ pub(super) struct Liveness {
 
 impl Liveness {
     pub(super) const fn new(now: Instant) -> Self {
-        Self { received: now, grace: None, paused: false, written: now }
+        Self { received: now, paused: false, written: now }
     }
 
     pub(super) const fn note_received(&mut self, now: Instant) {
         self.received = now;
-        self.grace = None;
     }
 
     pub(super) fn set_paused(&mut self, now: Instant, paused: bool) {
@@ -49,7 +46,7 @@ impl Liveness {
 
     /// When silence has lasted for too long.
     pub(super) fn dead_at(&self, timeout: Duration) -> Option<Instant> {
-        (!self.paused).then(|| self.grace.unwrap_or(self.received + timeout))
+        (!self.paused).then(|| self.received + timeout)
     }
 
     /// When a heartbeat is due, if there is nothing to write by then. If there is, it is time to look again all the same:
@@ -58,13 +55,12 @@ impl Liveness {
         self.written + interval
     }
 
-    /// Time that we have slept through is no silence of the peer. It may have slept as we did, or not at all if only our
-    /// clock went ahead, and says something within `least`.
-    pub(super) fn note_slept(&mut self, now: Instant, late: Duration, timeout: Duration, least: Duration) {
-        self.received = now.min(self.received + late);
-        if self.is_dead(now, timeout) {
-            self.grace = Some(now + least);
-        }
+    /// Time that we have slept through is no silence of the peer, and nobody knows when the sleep began: as silence counts
+    /// what had passed when we last did something. What came meanwhile is read before the peer is given up.
+    pub(super) fn note_slept(&mut self, now: Instant, timeout: Duration) {
+        let awake = self.received.max(self.written);
+        let silence = awake.saturating_duration_since(self.received).min(timeout.saturating_sub(LATE));
+        self.received = self.received + now.saturating_duration_since(self.received).saturating_sub(silence);
     }
 
     /// Whether the peer is to be given up at `now`.
@@ -78,8 +74,6 @@ mod tests {
     use super::*;
 
     const TIMEOUT: Duration = Duration::from_secs(15);
-    const LEAST: Duration = Duration::from_secs(6);
-
     fn seconds(seconds: u64) -> Instant {
         Instant::EPOCH + Duration::from_secs(seconds)
     }
@@ -100,22 +94,33 @@ mod tests {
     #[test]
     fn what_we_slept_through_is_no_silence() {
         let mut liveness = Liveness::new(seconds(0));
-        // A heartbeat was due at 5 s.
-        liveness.note_slept(seconds(3_600), Duration::from_secs(3_595), TIMEOUT, LEAST);
+        liveness.note_written(seconds(5));
+        liveness.note_slept(seconds(3_600), TIMEOUT);
         assert_eq!(liveness.dead_at(TIMEOUT), Some(seconds(3_610)));
         assert!(!liveness.is_dead(seconds(3_609), TIMEOUT));
         assert!(liveness.is_dead(seconds(3_610), TIMEOUT));
     }
 
     #[test]
-    fn who_seems_dead_when_we_wake_up_has_a_little_time_each_time() {
+    fn sleep_after_sleep_adds_nothing() {
         let mut liveness = Liveness::new(seconds(0));
-        for woken in [3_600, 7_200] {
-            let late = seconds(woken).saturating_duration_since(seconds(15));
-            liveness.note_slept(seconds(woken), late.min(Duration::from_secs(2)), TIMEOUT, LEAST);
-            assert_eq!(liveness.dead_at(TIMEOUT), Some(seconds(woken + 6)));
+        liveness.note_written(seconds(3));
+        for woken in [100, 500, 1_000] {
+            liveness.note_slept(seconds(woken), TIMEOUT);
+            liveness.note_written(seconds(woken));
         }
-        assert!(liveness.is_dead(seconds(7_206), TIMEOUT));
+        assert_eq!(liveness.dead_at(TIMEOUT), Some(seconds(1_012)));
+    }
+
+    #[test]
+    fn who_was_silent_before_we_slept_has_a_little_time_when_we_wake_up() {
+        let mut liveness = Liveness::new(seconds(0));
+        liveness.note_written(seconds(15));
+        for woken in [3_600, 7_200] {
+            liveness.note_slept(seconds(woken), TIMEOUT);
+            liveness.note_written(seconds(woken));
+            assert_eq!(liveness.dead_at(TIMEOUT), Some(seconds(woken + 1)));
+        }
         liveness.note_received(seconds(7_206));
         assert!(!liveness.is_dead(seconds(7_220), TIMEOUT));
         assert!(liveness.is_dead(seconds(7_221), TIMEOUT));

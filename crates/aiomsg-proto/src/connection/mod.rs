@@ -267,6 +267,8 @@ impl Connection {
         let was_idle = self.outbox.is_idle();
         let settled = self.outbox.settle(batch);
         if !was_idle && self.outbox.is_idle() {
+            // It puts off what was due, and so would hide that it was due long ago.
+            self.notice_sleep(now);
             self.liveness.note_written(now);
         }
         self.start_drain(now);
@@ -325,15 +327,9 @@ impl Connection {
     /// # Errors
     /// The connection must be closed, for this reason.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), CloseReason> {
-        // If something was due long ago, the machine slept: what the peer sent meanwhile is read first.
-        let late =
-            self.poll_timeout().map(|due| now.saturating_duration_since(due)).filter(|late| *late > LATE);
-        if let Some(late) = late {
-            let Config { heartbeat_timeout: timeout, heartbeat_interval: interval, .. } = *self.config;
-            self.liveness.note_slept(now, late, timeout, interval + LATE);
-        }
+        let slept = self.notice_sleep(now);
         match &mut self.phase {
-            Phase::Introducing { until } | Phase::Finishing { until: Some(until) } if late.is_some() => {
+            Phase::Introducing { until } | Phase::Finishing { until: Some(until) } if slept => {
                 *until = (*until).max(now + LATE);
             }
             Phase::Introducing { until } if *until <= now => return Err(CloseReason::HandshakeTimeout),
@@ -359,6 +355,15 @@ impl Connection {
             self.liveness.note_written(now);
         }
         Ok(())
+    }
+
+    /// If something was due long ago, the machine slept: what the peer sent meanwhile is read first.
+    fn notice_sleep(&mut self, now: Instant) -> bool {
+        let late = self.poll_timeout().map_or(Duration::ZERO, |due| now.saturating_duration_since(due));
+        if late > LATE {
+            self.liveness.note_slept(now, self.config.heartbeat_timeout);
+        }
+        late > LATE
     }
 
     /// How many bytes the link may read now, in addition to the `buffered` ones that were not taken yet; zero if it
