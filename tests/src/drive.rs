@@ -230,12 +230,13 @@ impl Network {
         let node = &mut self.nodes[id.0];
         let Some(link) = node.links.get_mut(&connection) else { return };
         link.buffer.extend_from_slice(bytes);
+        node.socket.handle_received(now, connection, &mut link.buffer);
+        let unread = link.buffer.len();
+        node.note_events(now);
         if !node.record.open.contains(&connection) {
             let high_water = &mut node.record.introduction_high_water;
-            *high_water = (*high_water).max(link.buffer.len());
+            *high_water = (*high_water).max(unread);
         }
-        node.socket.handle_received(now, connection, &mut link.buffer);
-        node.note_events(now);
     }
 
     /// Ends a connection on a socket's side, and tells it.

@@ -14,6 +14,7 @@ pub mod company;
 mod connection;
 mod drive;
 mod faults;
+pub mod fuzzing;
 mod habits;
 mod network;
 mod node;

@@ -270,7 +270,7 @@ impl Network {
         self.nodes[node.0].record.services
     }
 
-    /// The most bytes that ever stood unread in the buffer of a connection whose peer was not accepted.
+    /// The most bytes that a socket ever left unread in the buffer of a connection whose peer was not accepted.
     pub fn introduction_high_water(&self, node: NodeId) -> usize {
         self.nodes[node.0].record.introduction_high_water
     }

@@ -27,10 +27,9 @@ impl Fleet {
     }
 
     /// One thing goes wrong, perhaps.
-    pub(super) fn go_wrong(&mut self) {
+    pub(super) fn go_wrong(&mut self, kind: u8, number: usize) {
         self.revive(false);
-        let number = self.rng.usize(..self.members.len());
-        match self.rng.u8(..) {
+        match kind {
             0..14 => self.cut(),
             14..22 => self.silence(true),
             22..28 => self.silence(false),

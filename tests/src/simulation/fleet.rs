@@ -7,6 +7,7 @@ use core::time::Duration;
 use std::hash::BuildHasherDefault;
 
 use aiomsg_proto::{DialId, Event, Identity, Received, SendError};
+use arbitrary::Arbitrary;
 use bytes::Bytes;
 
 use super::Summary;
@@ -23,6 +24,35 @@ pub(super) const SECOND: Duration = Duration::from_secs(1);
 
 /// Of the messages that could be rejected, this many in 256 are.
 const REJECTED: u8 = 40;
+
+/// One thing that happens in a run.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+pub enum Deed {
+    /// A member sends a few messages.
+    Send {
+        /// Which, by its number.
+        by: u8,
+        /// How many, at most 31.
+        count: u8,
+    },
+    /// The weather of the fleet does something to a member.
+    Weather {
+        /// What it does.
+        kind: u8,
+        /// The number of the member.
+        on: u8,
+    },
+    /// Time passes.
+    Pass {
+        /// How many milliseconds.
+        millis: u16,
+    },
+    /// Slow applications take messages.
+    Take {
+        /// How many each, at most.
+        most: u8,
+    },
+}
 
 /// A member as it is now.
 #[derive(Debug)]
@@ -147,31 +177,54 @@ impl Fleet {
                     self.send(number);
                 }
             }
-            match self.plan.weather {
-                Weather::Calm => {}
-                Weather::Drowsy => match self.rng.u8(..) {
-                    0..20 => self.sleep(),
-                    20..40 => {
-                        let number = self.rng.usize(..self.members.len());
-                        self.jump(number);
-                    }
-                    _ => {}
-                },
-                Weather::Stormy => {
-                    self.flap();
-                    self.go_wrong();
-                }
-            }
+            let (kind, number) = (self.rng.u8(..), self.rng.usize(..self.members.len()));
+            self.meet_weather(kind, number);
             let span = Duration::from_micros(self.rng.u64(0..300_000));
             self.net.run_for(span);
             if self.rng.bool() {
                 let most = self.rng.usize(1..50);
                 self.take(most, REJECTED);
             }
-            self.show_events();
-            self.note_taken();
-            self.check_bounds();
+            self.look_around();
         }
+    }
+
+    /// One thing happens.
+    pub(super) fn play_deed(&mut self, deed: Deed) {
+        let number = |number: u8| usize::from(number) % self.members.len();
+        match deed {
+            Deed::Send { by, count } => {
+                let by = number(by);
+                (0..count % 32).for_each(|_| self.send(by));
+            }
+            Deed::Weather { kind, on } => self.meet_weather(kind, number(on)),
+            Deed::Pass { millis } => self.net.run_for(Duration::from_millis(millis.into())),
+            Deed::Take { most } => self.take(most.into(), REJECTED),
+        }
+        self.look_around();
+    }
+
+    /// What the weather of this fleet does to a member.
+    fn meet_weather(&mut self, kind: u8, number: usize) {
+        match self.plan.weather {
+            Weather::Calm => {}
+            Weather::Drowsy => match kind {
+                0..20 => self.sleep(),
+                20..40 => self.jump(number),
+                _ => {}
+            },
+            Weather::Stormy => {
+                self.flap();
+                self.go_wrong(kind, number);
+            }
+        }
+    }
+
+    /// Takes note of what has happened, and checks it.
+    fn look_around(&mut self) {
+        self.show_events();
+        self.note_taken();
+        self.check_bounds();
     }
 
     fn send(&mut self, number: usize) {

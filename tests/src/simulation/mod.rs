@@ -11,6 +11,7 @@ mod rest;
 
 use core::time::Duration;
 
+pub use self::fleet::Deed;
 pub use self::plan::Weather;
 
 /// What a run came to.
@@ -37,6 +38,22 @@ pub struct Summary {
 pub fn run(seed: u64, trace: bool) -> Summary {
     let mut fleet = fleet::Fleet::new(seed, trace);
     fleet.play();
+    end(fleet)
+}
+
+/// Plays the fleet of a seed, in which these things happen instead of those that the seed would draw.
+///
+/// # Panics
+/// If something did not keep its promise.
+pub fn run_deeds(seed: u64, deeds: &[Deed]) -> Summary {
+    let mut fleet = fleet::Fleet::new(seed, false);
+    for deed in deeds {
+        fleet.play_deed(*deed);
+    }
+    end(fleet)
+}
+
+fn end(mut fleet: fleet::Fleet) -> Summary {
     fleet.come_to_rest();
     fleet.close();
     fleet.summary()
