@@ -23,9 +23,11 @@ impl Fleet {
         while turns_at_rest < 10 {
             // Of a small receive buffer, no more than it holds can be taken in a turn.
             self.show_events();
+            let before = self.model.delivered();
             self.take(usize::MAX, 0);
             self.note_taken();
-            turns_at_rest = if self.is_at_rest() { turns_at_rest + 1 } else { 0 };
+            let is_at_rest = self.is_at_rest() && self.model.delivered() == before;
+            turns_at_rest = if is_at_rest { turns_at_rest + 1 } else { 0 };
             let waited = self.net.now().saturating_duration_since(start);
             assert!(waited < PATIENCE, "never at rest: {}", self.unrest());
             self.net.run_for(SECOND / 5);
