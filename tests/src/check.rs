@@ -1,6 +1,6 @@
 //! What many tests check.
 
-use aiomsg_proto::{CloseReason, Event, Usage};
+use aiomsg_proto::{CloseReason, Event, Metrics, Usage};
 use bytes::Bytes;
 
 use crate::network::Network;
@@ -35,7 +35,11 @@ pub fn departures(network: &Network, node: NodeId) -> Vec<CloseReason> {
 /// # Panics
 /// If it is not.
 pub fn assert_conserved(network: &Network, node: NodeId) {
-    let metrics = network.node(node).metrics();
+    assert_accounted(&network.node(node).metrics());
+}
+
+/// As [`assert_conserved`], by the counters of a socket.
+pub(crate) fn assert_accounted(metrics: &Metrics) {
     let parts = [
         metrics.handed_over,
         metrics.acknowledged,

@@ -21,6 +21,7 @@ mod node;
 mod pipe;
 mod raw;
 mod roads;
+pub mod runtime;
 mod scene;
 pub mod simulation;
 pub mod wire;

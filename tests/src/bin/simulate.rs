@@ -24,10 +24,16 @@ struct Arguments {
     /// Plays one seed twice, with its trace, and compares both.
     #[arg(long)]
     replay: Option<u64>,
+    /// Plays fleets of the driver's sockets, not of the core's.
+    #[arg(long)]
+    driver: bool,
     /// Threads; as many as there are processors, if not given.
     #[arg(long)]
     threads: Option<usize>,
 }
+
+/// Plays the run of a seed.
+type Run = fn(u64, bool) -> Summary;
 
 /// What all runs came to.
 #[derive(Debug, Default)]
@@ -53,8 +59,9 @@ impl Total {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let run: Run = if arguments.driver { simulation::driven::run } else { simulation::run };
     if let Some(seed) = arguments.replay {
-        return replay(seed);
+        return replay(run, seed);
     }
     let end = arguments.from.saturating_add(arguments.count);
     let (next, failed, total) =
@@ -72,7 +79,7 @@ fn main() -> ExitCode {
                     if seed >= end || failed.load(Ordering::Relaxed) {
                         return;
                     }
-                    match panic::catch_unwind(|| simulation::run(seed, false)) {
+                    match panic::catch_unwind(|| run(seed, false)) {
                         Ok(summary) => total.lock().expect("no panic with it").add(&summary),
                         Err(_) => {
                             failed.store(true, Ordering::Relaxed);
@@ -101,15 +108,15 @@ fn main() -> ExitCode {
     }
     let seed = first_failure.into_inner().expect("no panic with it");
     println!("seed {seed} failed; this is its trace:");
-    drop(panic::catch_unwind(|| simulation::run(seed, true)));
-    println!("to play it again: simulate --replay {seed}");
+    drop(panic::catch_unwind(|| run(seed, true)));
+    let driver = if arguments.driver { " --driver" } else { "" };
+    println!("to play it again: simulate{driver} --replay {seed}");
     ExitCode::FAILURE
 }
 
 /// Plays a seed with its trace, and once more to see that it is the same.
-fn replay(seed: u64) -> ExitCode {
-    let play =
-        |trace| panic::catch_unwind(|| simulation::run(seed, trace)).map(|summary| summary.fingerprint);
+fn replay(run: Run, seed: u64) -> ExitCode {
+    let play = |trace| panic::catch_unwind(|| run(seed, trace)).map(|summary| summary.fingerprint);
     match (play(true), play(false)) {
         (Ok(first), Ok(second)) if first == second => {
             println!("seed {seed} keeps every promise, twice the same");

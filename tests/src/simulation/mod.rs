@@ -3,6 +3,7 @@
 //! [`run`] draws a fleet and its faults from a seed, plays them, lets everything heal, and checks that what can be
 //! delivered is. It panics with the reason; the same seed plays the same again.
 
+pub mod driven;
 mod faults;
 mod fleet;
 mod model;
