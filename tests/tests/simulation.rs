@@ -5,6 +5,9 @@ use aiomsg_tests::simulation;
 /// The seeds that are played each time.
 const SEEDS: u64 = 2_000;
 
+/// Those that are played with the driver, too.
+const DRIVEN: u64 = 200;
+
 /// Tests run in as many parts, side by side.
 const PARTS: u64 = 4;
 
@@ -36,8 +39,18 @@ fn every_promise_is_kept_fourth_part() {
 }
 
 #[test]
+fn the_driver_keeps_every_promise() {
+    for seed in 0..DRIVEN {
+        let played = std::panic::catch_unwind(|| simulation::driven::run(seed, false));
+        assert!(played.is_ok(), "seed {seed} of the driver failed");
+    }
+}
+
+#[test]
 fn a_seed_plays_the_same_again() {
     for seed in 0..20 {
         assert_eq!(simulation::run(seed, false).fingerprint, simulation::run(seed, false).fingerprint);
+        let driven = || simulation::driven::run(seed, false).fingerprint;
+        assert_eq!(driven(), driven(), "seed {seed} of the driver");
     }
 }

@@ -1,13 +1,15 @@
 //! What the applications of a fleet do: send, take, change their minds.
 
 use alloc::collections::VecDeque;
+use core::pin::Pin;
 use core::task::{Poll, Waker};
 use core::time::Duration;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use aiomsg_driver::{Closed, PendingReceipt, Runtime, SendError, Socket};
+use aiomsg_driver::{Closed, PendingReceipt, ReceivedStream, Runtime, SendError, Socket};
 use bytes::Bytes;
+use futures_core::Stream;
 
 use super::ledger::Book;
 use crate::runtime::Process;
@@ -102,13 +104,15 @@ impl Application {
         .await
     }
 
-    /// Starts its tasks: `senders` that send, and one that takes.
-    pub(super) fn start(&self, senders: usize, rng: &mut fastrand::Rng) {
+    /// Starts its tasks: some that send, and some that take.
+    pub(super) fn start(&self, rng: &mut fastrand::Rng) {
         let runtime = self.socket.runtime().clone();
-        for _ in 0..senders {
+        for _ in 0..rng.usize(1..4) {
             runtime.spawn(self.clone().send_all());
         }
-        runtime.spawn(self.clone().take_all(rng.fork()));
+        for _ in 0..rng.usize(1..4) {
+            runtime.spawn(self.clone().take_all(rng.fork()));
+        }
     }
 
     async fn send_all(self) {
@@ -173,12 +177,14 @@ impl Application {
             desk.permits = left;
             Some(())
         };
+        let mut messages = (!self.manual && rng.bool()).then(|| self.socket.messages_from());
         while self.next(permit).await.is_some() {
             let patience = rng.bool().then(|| Duration::from_micros(rng.u64(0..400_000)));
             let rejects = self.manual && rng.u8(..) < 40;
+            let take = self.take(messages.as_mut(), rejects);
             let taken = match patience {
-                Some(patience) => self.socket.runtime().timeout(patience, self.take(rejects)).await,
-                None => Some(self.take(rejects).await),
+                Some(patience) => self.socket.runtime().timeout(patience, take).await,
+                None => Some(take.await),
             };
             match taken {
                 None => self.allow(1),
@@ -188,7 +194,7 @@ impl Application {
         }
     }
 
-    async fn take(&self, rejects: bool) -> Result<(), Closed> {
+    async fn take(&self, messages: Option<&mut ReceivedStream>, rejects: bool) -> Result<(), Closed> {
         if self.manual {
             let message = self.socket.recv_message().await?;
             self.book.open().deliver(self.life, message.identity(), message.payload(), !rejects);
@@ -197,10 +203,13 @@ impl Application {
             } else {
                 message.acknowledge();
             }
-        } else {
-            let received = self.socket.recv_from().await?;
-            self.book.open().deliver(self.life, received.identity, &received.payload, true);
+            return Ok(());
         }
+        let received = match messages {
+            Some(messages) => poll_fn(|cx| Pin::new(&mut *messages).poll_next(cx)).await.ok_or(Closed)?,
+            None => self.socket.recv_from().await?,
+        };
+        self.book.open().deliver(self.life, received.identity, &received.payload, true);
         Ok(())
     }
 }

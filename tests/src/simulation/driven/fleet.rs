@@ -127,8 +127,7 @@ impl Fleet {
         let mut app = Application::new(socket, life, self.book.clone(), permits);
         app.at_least_once = member.at_least_once;
         app.manual = member.manual;
-        let senders = self.rng.usize(1..4);
-        app.start(senders, &mut self.rng);
+        app.start(&mut self.rng);
         for to in &member.dials {
             let to = if self.rng.bool() { name(*to) } else { address(*to).to_string() };
             app.socket.connect(to).expect("an address");
