@@ -2,9 +2,21 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::Waker;
+
+#[cfg(not(shuttle))]
+use std::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicU32, AtomicUsize, Ordering},
+};
+
+// `tests/interleavings.rs` decides which thread goes on at each of these.
+#[cfg(shuttle)]
+use shuttle::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicU32, AtomicUsize, Ordering},
+};
 
 use aiomsg_proto::{ConnectionId, DialId, Event, Identity, Inbox, Instant, Ready, ReceiptId, Socket};
 
