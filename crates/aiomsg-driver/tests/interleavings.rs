@@ -6,13 +6,14 @@
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use aiomsg_driver::{Bytes, Clock, Config, Handle, Identity, Limit, Link, Receipt, Timer};
 use aiomsg_proto::Instant;
 use bytes::BytesMut;
+use futures_core::Stream;
 use shuttle::future::{JoinHandle, block_on, spawn, yield_now};
 
 /// How often each scene is played.
@@ -229,6 +230,29 @@ fn both_directions_flow_at_once() {
                 end(sender).await;
                 assert_eq!(end(receiver).await.len(), 3);
             }
+            pair.close().await;
+        });
+    });
+}
+
+#[test]
+fn what_comes_at_once_goes_to_all_who_wait() {
+    play(|| {
+        block_on(async {
+            let pair = Pair::new(&Config::default());
+            let (left, right) = (pair.left.clone(), pair.right.clone());
+            let receivers = [takes(&right, 1), takes(&right, 1), takes(&right, 1)];
+            let mut messages = right.messages();
+            let streams = spawn(async move {
+                let next = poll_fn(|cx| Pin::new(&mut messages).poll_next(cx)).await;
+                next.expect("open")
+            });
+            end(sends(&left, &["a", "b", "c", "d"])).await;
+            let mut taken = vec![end(streams).await];
+            for receiver in receivers {
+                taken.extend(end(receiver).await);
+            }
+            assert_eq!(sorted(taken), ["a", "b", "c", "d"]);
             pair.close().await;
         });
     });
