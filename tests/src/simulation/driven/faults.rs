@@ -204,7 +204,8 @@ impl Fleet {
     pub(super) fn flap(&mut self) {
         for number in 0..self.partings.len() {
             let Parting { from, to, flaps, open } = self.partings[number];
-            if !open && !(flaps && self.rng.bool()) {
+            let turns = open || (flaps && self.rng.bool());
+            if !turns {
                 continue;
             }
             self.partings[number].open = !open;
@@ -246,7 +247,7 @@ impl Fleet {
     }
 
     /// A member stops keeping its connections, and keeps them anew.
-    fn redial(&mut self, number: usize) {
+    fn redial(&self, number: usize) {
         if !self.is_up(number) {
             return;
         }
