@@ -259,7 +259,7 @@ impl Network {
                 Chunking::Random if self.rng.u8(..) < 64 => self.rng.usize(1..=bytes.len().min(8)),
                 Chunking::Random => self.rng.usize(1..=bytes.len()),
             };
-            let arrival = self.arrival();
+            let arrival = self.arrival(wire, side);
             let chunk = bytes.split_to(length).freeze();
             let arrival = self.wires[wire.0].written_by(side).send(chunk, arrival);
             self.plan(arrival, Happening::Arrival(wire, side == Side::Dialler));
@@ -268,7 +268,7 @@ impl Network {
 
     /// Ends what `side` writes.
     pub(crate) fn finish_writing(&mut self, wire: WireId, side: Side) {
-        let arrival = self.arrival();
+        let arrival = self.arrival(wire, side);
         let arrival = self.wires[wire.0].written_by(side).finish(arrival);
         self.plan(arrival, Happening::Arrival(wire, side == Side::Dialler));
     }
@@ -299,7 +299,7 @@ impl Network {
         if self.wires[wire.0].written_by(side).swallows {
             return;
         }
-        let arrival = self.arrival();
+        let arrival = self.arrival(wire, side);
         self.plan(arrival, Happening::Reset(wire, side == Side::Dialler));
     }
 

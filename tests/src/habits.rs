@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use aiomsg_proto::Instant;
 
+use crate::connection::{Side, WireId};
 use crate::network::{Chunking, Network};
 
 impl Network {
@@ -11,6 +12,12 @@ impl Network {
     pub fn set_latency(&mut self, least: Duration, most: Duration) {
         self.latency = least;
         self.jitter = most.saturating_sub(least);
+    }
+
+    /// Draws how long bytes travel for each connection apart from now on: what happens on one connection changes nothing
+    /// for others, whichever comes first of what happens at one instant.
+    pub const fn keep_apart(&mut self) {
+        self.apart = true;
     }
 
     /// Sets how many bytes each direction of a new connection holds, unread ones included.
@@ -56,9 +63,15 @@ impl Network {
         Some(self.now + self.up_to(self.laziness))
     }
 
-    /// When what is sent now arrives.
-    pub(crate) fn arrival(&mut self) -> Instant {
-        self.now + self.latency + self.up_to(self.jitter)
+    /// When what is sent now on a connection by this side arrives.
+    pub(crate) fn arrival(&mut self, wire: WireId, side: Side) -> Instant {
+        if !self.apart {
+            return self.now + self.latency + self.up_to(self.jitter);
+        }
+        let sent = &mut self.wires[wire.0].written_by(side).sent;
+        *sent += 1;
+        let seed = [wire.0 as u64, side as u64, *sent].iter().fold(0, |seed, part| (seed << 20) ^ part);
+        self.now + self.latency + self.jitter.mul_f64(fastrand::Rng::with_seed(seed).f64())
     }
 
     fn up_to(&mut self, most: Duration) -> Duration {

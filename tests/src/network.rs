@@ -69,6 +69,8 @@ pub struct Network {
     pub(crate) rng: fastrand::Rng,
     pub(crate) latency: Duration,
     pub(crate) jitter: Duration,
+    /// How late bytes are on one connection does not depend on what happens on others.
+    pub(crate) apart: bool,
     pub(crate) capacity: usize,
     pub(crate) chunking: Chunking,
     pub(crate) recorded: bool,
@@ -106,6 +108,7 @@ impl Network {
             rng: fastrand::Rng::with_seed(seed),
             latency: Duration::from_millis(1),
             jitter: Duration::ZERO,
+            apart: false,
             capacity: 256 * 1024,
             chunking: Chunking::Random,
             recorded: false,
@@ -363,7 +366,7 @@ impl Network {
         {
             return;
         }
-        let back = self.arrival();
+        let back = self.arrival(wire, Side::Listener);
         match listener {
             None => match dialler {
                 Dialler::Node(node, dial) => self.plan(back, Happening::NoAnswer(node.0, dial)),

@@ -17,6 +17,8 @@ pub(crate) struct Pipe {
     occupied: usize,
     /// When the news arrives that nothing more is written.
     end: Option<Instant>,
+    /// How much was sent, the end included, for [`Network::keep_apart`](crate::Network::keep_apart).
+    pub(crate) sent: u64,
     /// Nothing arrives earlier than what was sent before it.
     latest: Instant,
     /// Bytes are accepted and do not arrive.
@@ -33,6 +35,7 @@ impl Pipe {
             arrived: BytesMut::new(),
             occupied: 0,
             end: None,
+            sent: 0,
             latest: Instant::EPOCH,
             swallows: false,
             transcript: recorded.then(Vec::new),

@@ -75,7 +75,7 @@ impl Network {
         if let (Dialler::Node(node, dial), true) = (dialler, delay > DIAL_DEADLINE) {
             self.plan(self.now + DIAL_DEADLINE, Happening::NoAnswer(node.0, dial));
         } else {
-            let arrival = self.arrival() + delay;
+            let arrival = self.arrival(wire, Side::Dialler) + delay;
             self.plan(arrival, Happening::Request(wire, number));
         }
     }
@@ -116,7 +116,7 @@ impl Network {
     }
 
     fn restore(&mut self, wire: WireId, side: Side) {
-        let arrival = self.arrival();
+        let arrival = self.arrival(wire, side);
         let arrival = self.wires[wire.0].written_by(side).restore(arrival);
         self.plan(arrival, Happening::Arrival(wire, side == Side::Dialler));
     }

@@ -88,11 +88,15 @@ impl Socket {
             }
             DuplicateIdentity::Probe => {
                 let Some(link) = self.links.get_mut(holder.0) else { return Ok(()) };
-                // The wait begins with the first newcomer, or one that comes again and again is never served.
+                // The wait begins with the first newcomer, or one that comes again and again is never served; and the
+                // holder is asked once.
+                let begins = link.probed_until.is_none();
                 let until = self.now + self.config.heartbeat_interval + PROBE_MARGIN;
                 let until = *link.probed_until.get_or_insert(until);
-                link.connection.probe();
-                self.mark_ready(holder);
+                if begins {
+                    link.connection.probe();
+                    self.mark_ready(holder);
+                }
                 self.wait_for_holder(id, identity, Some(until));
             }
         }
