@@ -36,6 +36,11 @@ fn assert_within(scene: &Scene, limit: Limit) {
     assert!(held.messages <= limit.messages && held.bytes <= limit.bytes, "{held:?} of {limit:?}");
 }
 
+/// The limit, and one message beside it.
+fn beside(limit: Limit, bytes: usize) -> Limit {
+    Limit::new(limit.messages + 1, limit.bytes + bytes)
+}
+
 /// Takes messages by the piece until none is left, and checks the bound at each step. Returns who sent each.
 fn take_all(scene: &mut Scene, limit: Limit, piece: usize) -> Vec<Identity> {
     let mut senders = Vec::new();
@@ -109,7 +114,7 @@ fn the_bound_holds_for_any_senders_sizes_and_order() {
         let limit = Limit::new(rng.usize(1..50), rng.usize(1_000..300_000));
         let mut scene = scene(limit);
         let peers: Vec<RawId> = (1..=8).map(|number| peer(&mut scene, number)).collect();
-        let mut sent = 0;
+        let (mut sent, mut largest) = (0, 0);
         for _ in 0..100 {
             let raw = *rng.choice(&peers).expect("some");
             if rng.u8(..) < 50 {
@@ -120,14 +125,16 @@ fn the_bound_holds_for_any_senders_sizes_and_order() {
             let most = if sent == 0 { length } else { length.min(limit.bytes - 1) };
             scene.net.write(raw, wire::data(&vec![7; most]));
             sent += 1;
+            largest = largest.max(most);
         }
         scene.net.run_for(MOMENT);
         let mut taken = 0;
         let mut quiet = 0;
         while taken < sent {
             let held = scene.net.node(scene.server).metrics().receive_held;
-            let allowed = held.messages <= 1 || held.bytes <= limit.bytes;
-            assert!(allowed && held.messages <= limit.messages, "seed {seed}: {held:?} of {limit:?}");
+            let most = beside(limit, largest);
+            let allowed = held.messages <= 1 || held.bytes <= most.bytes;
+            assert!(allowed && held.messages <= most.messages, "seed {seed}: {held:?} of {limit:?}");
             let now = scene.net.take(scene.server, rng.usize(1..10)).len();
             quiet = if now == 0 { quiet + 1 } else { 0 };
             assert!(quiet < 200, "seed {seed}: {taken} of {sent} came through");
@@ -233,7 +240,7 @@ fn a_message_larger_than_the_buffer_is_taken_by_an_empty_one() {
     let mut lengths = Vec::new();
     for _ in 0..100 {
         scene.run_for(MOMENT);
-        assert!(scene.net.node(scene.server).metrics().receive_held.messages <= 1);
+        assert_within(&scene, Limit::new(2, 300_000 + 5_000));
         lengths.extend(scene.net.take(scene.server, 1).iter().map(|message| message.payload.len()));
     }
     lengths.sort_unstable();
@@ -259,7 +266,7 @@ fn large_messages_that_are_arriving_count() {
     let mut taken = 0;
     for _ in 0..100 {
         scene.run_for(MOMENT);
-        assert_within(&scene, limit);
+        assert_within(&scene, beside(limit, 3 * MIB));
         taken += scene.net.take(scene.server, 1).len();
     }
     assert_eq!(taken, 20, "one after another they have their turn");
@@ -311,16 +318,34 @@ fn a_large_frame_that_is_no_message_gives_its_room_back() {
     let limit = Limit::new(1_000, MIB);
     let mut scene = scene(limit);
     scene.net.set_chunking(Chunking::Whole);
-    let (big, small) = (peer(&mut scene, 1), peer(&mut scene, 2));
+    let (big, next) = (peer(&mut scene, 1), peer(&mut scene, 2));
     let unknown = wire::frame(&vec![0x66; MIB]);
     scene.net.write(big, &unknown[..unknown.len() - 1]);
     scene.run_for(MOMENT);
-    scene.net.write(small, wire::data(b"message"));
+    scene.net.write(next, wire::data(&vec![7; MIB]));
     scene.run_for(MOMENT);
-    assert!(scene.net.take(scene.server, 1).is_empty(), "the room is set aside");
+    assert!(scene.net.take(scene.server, 1).is_empty(), "the place beside the limit is taken");
     scene.net.write(big, &unknown[unknown.len() - 1..]);
     scene.run_for(MOMENT);
     assert_eq!(scene.net.take(scene.server, 10).len(), 1);
+}
+
+#[test]
+fn who_announces_much_and_sends_little_takes_nothing_from_others() {
+    let limit = Limit::new(1_000, MIB);
+    let mut scene = scene(limit);
+    let announcers: Vec<RawId> = (1..=5).map(|number| peer(&mut scene, number)).collect();
+    let small = peer(&mut scene, 6);
+    for (announcer, length) in announcers.iter().zip([MIB, MIB, MIB / 2 - 10, MIB / 4 - 10, MIB / 2]) {
+        scene.net.write(*announcer, &wire::data(&vec![7; length])[..1_000]);
+        scene.run_for(MOMENT);
+    }
+    for _ in 0..10 {
+        scene.net.write(small, wire::data(&[7; 10_000]).repeat(10));
+        scene.run_for(MOMENT);
+        assert_eq!(scene.net.take(scene.server, 100).len(), 10);
+        scene.run_for(SECOND);
+    }
 }
 
 #[test]
@@ -328,12 +353,12 @@ fn a_large_frame_whose_peer_leaves_gives_its_room_back() {
     let limit = Limit::new(1_000, MIB);
     let mut scene = scene(limit);
     scene.net.set_chunking(Chunking::Whole);
-    let (big, small) = (peer(&mut scene, 1), peer(&mut scene, 2));
+    let (big, next) = (peer(&mut scene, 1), peer(&mut scene, 2));
     scene.net.write(big, &wire::data(&vec![7; MIB])[..MIB / 2]);
     scene.run_for(MOMENT);
-    scene.net.write(small, wire::data(b"message"));
+    scene.net.write(next, wire::data(&vec![7; MIB]));
     scene.run_for(MOMENT);
-    assert!(scene.net.take(scene.server, 1).is_empty(), "the room is set aside");
+    assert!(scene.net.take(scene.server, 1).is_empty(), "the place beside the limit is taken");
     scene.net.close(big);
     scene.run_for(MOMENT);
     assert_eq!(scene.net.take(scene.server, 10).len(), 1);

@@ -207,7 +207,8 @@ setters! {
 
     /// What has been received and not yet taken by the application, large messages that are still arriving included.
     /// Default: 65,536 messages, 64 MiB. One peer may use as much as is still free, so that none can take it all from
-    /// the others; a peer over that is not read until the application has caught up, and nothing is dropped.
+    /// the others; a peer over that is not read until the application has caught up, and nothing is dropped. A message
+    /// of more than 64 KiB that would take more than half of what is free arrives beside this, one at a time.
     receive_buffer: Limit = Limit::new(65_536, 64 * MIB);
 
     /// How long sending may find no room while peers are not read, since the application takes nothing of what has

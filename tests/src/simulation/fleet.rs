@@ -386,9 +386,7 @@ impl Fleet {
     pub(super) fn check_bounds(&self) {
         for living in &self.members {
             let metrics = self.net.node(living.node).metrics();
-            let (sending, receiving) = living.member.bounds;
-            assert!(metrics.send_held.messages <= sending, "{metrics:?}");
-            assert!(metrics.receive_held.messages <= receiving, "{metrics:?}");
+            living.member.assert_within_bounds(&metrics, self.plan.largest);
             if !living.member.publishes {
                 assert_conserved(&self.net, living.node);
             }

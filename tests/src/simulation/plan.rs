@@ -4,7 +4,7 @@ use core::num::NonZeroU32;
 use core::time::Duration;
 
 use aiomsg_proto::{
-    Acknowledge, Config, DeliveryGuarantee, Dialect, DuplicateIdentity, Limit, SendMode, SlowPeer,
+    Acknowledge, Config, DeliveryGuarantee, Dialect, DuplicateIdentity, Limit, Metrics, SendMode, SlowPeer,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -37,8 +37,9 @@ pub(crate) struct Member {
     pub(crate) acknowledges_early: bool,
     pub(crate) gives_up: bool,
     pub(crate) retention: Duration,
-    /// How many messages it may hold for sending, and received.
-    pub(crate) bounds: (usize, usize),
+    /// What it may hold for sending, and received.
+    sending: Limit,
+    receiving: Limit,
 }
 
 /// How a run is made up.
@@ -76,12 +77,23 @@ impl Plan {
             weather,
             steps: rng.usize(20..120),
             members,
-            largest: *rng.choice(&[40, 300, 20_000]).unwrap_or(&40),
+            largest: *rng.choice(&[40, 300, 20_000, 150_000]).unwrap_or(&40),
         }
     }
 }
 
 impl Member {
+    /// Checks that a socket holds no more than it may, with messages of up to `largest` bytes and a name. An empty buffer
+    /// takes any one message, and one may be beside what has been received.
+    pub(crate) fn assert_within_bounds(&self, metrics: &Metrics, largest: usize) {
+        let largest = largest + 100;
+        let (sent, received) = (metrics.send_held, metrics.receive_held);
+        assert!(sent.messages <= self.sending.messages, "{metrics:?}");
+        assert!(sent.messages <= 1 || sent.bytes <= self.sending.bytes, "{metrics:?}");
+        assert!(received.messages <= self.receiving.messages + 1, "{metrics:?}");
+        assert!(received.messages <= 1 || received.bytes <= self.receiving.bytes + largest, "{metrics:?}");
+    }
+
     fn draw(rng: &mut fastrand::Rng) -> Self {
         let publishes = rng.u8(..) < 80;
         let at_least_once = !publishes && rng.bool();
@@ -137,7 +149,8 @@ impl Member {
             acknowledges_early: early,
             gives_up,
             retention,
-            bounds: (sending.messages, receiving.messages),
+            sending,
+            receiving,
         }
     }
 }

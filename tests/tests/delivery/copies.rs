@@ -182,7 +182,7 @@ fn a_large_copy_leaves_room_for_others() {
     net.run_for(SECOND);
     net.write(large, &frame[..500_000]);
     net.run_for(SECOND);
-    net.write(other, wire::data(&vec![8; 500_000]));
+    net.write(other, wire::data(&vec![8; 900_000]));
     net.run_for(SECOND);
     assert_eq!(net.received(server).len(), 1, "there is no room for the other now");
     net.write(large, &frame[500_000..]);

@@ -31,6 +31,9 @@ pub(super) struct Receiver {
     held: Usage,
     /// What is set aside.
     reserved: Usage,
+    /// A connection whose large frame is arriving beside all that the limit counts, since others would have no room if it
+    /// counted. One at a time, and only while the limit is not reached, so no more than one message is ever beside it.
+    guest: Option<ConnectionId>,
     /// Messages that wait to be acknowledged by being taken.
     pub(super) awaiting: Awaiting,
     /// Connections that are not read for now, those that have waited longest first.
@@ -45,6 +48,7 @@ impl Receiver {
             inbox: Inbox::default(),
             held: Usage::default(),
             reserved: Usage::default(),
+            guest: None,
             awaiting: Awaiting::default(),
             paused: VecDeque::new(),
             announced: false,
@@ -79,18 +83,31 @@ impl Receiver {
         free.messages > 0 && link.held.messages <= free.messages / 2 && link.held.bytes <= free.bytes / 2
     }
 
-    /// Sets the place of a large frame aside that has not arrived in full.
-    fn reserve(&mut self, link: &mut Link, bytes: usize) {
+    /// Sets the place of a large frame aside that has not arrived in full. False if there is none for now.
+    ///
+    /// Half of what is free stays free, so that who announces much, and then sends nothing, takes nothing from others.
+    fn reserve(&mut self, id: ConnectionId, link: &mut Link, bytes: usize) -> bool {
         let reserved = Usage::one(bytes);
-        self.reserved.add(reserved);
-        self.held.add(reserved);
+        if bytes <= self.limit.free(self.held).bytes / 2 && self.admits(link, bytes) {
+            self.reserved.add(reserved);
+            self.held.add(reserved);
+            link.held.add(reserved);
+        } else if self.guest.is_none() && !self.limit.is_reached(self.held) {
+            self.guest = Some(id);
+        } else {
+            return false;
+        }
         link.reserved = reserved;
-        link.held.add(reserved);
+        true
     }
 
     /// Gives back what was set aside for a connection.
-    pub(super) fn unreserve(&mut self, link: &mut Link) {
+    fn unreserve(&mut self, id: ConnectionId, link: &mut Link) {
         let reserved = core::mem::take(&mut link.reserved);
+        if self.guest == Some(id) {
+            self.guest = None;
+            return;
+        }
         self.reserved.sub(reserved);
         self.held.sub(reserved);
         link.held.sub(reserved);
@@ -114,7 +131,7 @@ impl Receiver {
 
     /// Forgets a connection that ended; what it sent stays.
     pub(super) fn forget(&mut self, id: ConnectionId, link: &mut Link) {
-        self.unreserve(link);
+        self.unreserve(id, link);
         if link.paused.is_some() {
             self.paused.retain(|paused| *paused != id);
         }
@@ -140,7 +157,7 @@ impl Socket {
                 return Ok(());
             };
             let was_reserved = !link.reserved.is_empty();
-            match Self::front(&mut self.receiver, link, buffer, discards) {
+            match Self::front(&mut self.receiver, id, link, buffer, discards) {
                 Front::Take => {}
                 Front::Partial => {
                     // Seen, so that it counts as a sign of life.
@@ -166,7 +183,13 @@ impl Socket {
         }
     }
 
-    fn front(receiver: &mut Receiver, link: &mut Link, buffer: &BytesMut, discards: bool) -> Front {
+    fn front(
+        receiver: &mut Receiver,
+        id: ConnectionId,
+        link: &mut Link,
+        buffer: &BytesMut,
+        discards: bool,
+    ) -> Front {
         if !link.connection.is_established() || discards {
             return Front::Take;
         }
@@ -182,17 +205,16 @@ impl Socket {
             if !whole {
                 return Front::Partial;
             }
-            receiver.unreserve(link);
+            receiver.unreserve(id, link);
             return Front::Take;
-        }
-        if !receiver.admits(link, length) {
-            return Front::NoRoom;
         }
         if whole || length <= LARGE_FRAME {
-            return Front::Take;
+            if receiver.admits(link, length) { Front::Take } else { Front::NoRoom }
+        } else if receiver.reserve(id, link, length) {
+            Front::Partial
+        } else {
+            Front::NoRoom
         }
-        receiver.reserve(link, length);
-        Front::Partial
     }
 
     pub(super) fn take_in(&mut self, id: ConnectionId, payload: Bytes, answer: Answer) {

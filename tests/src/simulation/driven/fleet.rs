@@ -218,9 +218,7 @@ impl Fleet {
         drop(book);
         for living in &self.members {
             let metrics = living.app.socket.metrics();
-            let (sending, receiving) = living.member.bounds;
-            assert!(metrics.send_held.messages <= sending, "{metrics:?}");
-            assert!(metrics.receive_held.messages <= receiving, "{metrics:?}");
+            living.member.assert_within_bounds(&metrics, self.plan.largest);
             if !living.member.publishes {
                 crate::check::assert_accounted(&metrics);
             }
