@@ -3,6 +3,8 @@
 //! Alone in its program, since it looks at all memory that is in use; one scenario at a time for the same reason. The peers
 //! are a process of their own, or descriptors would run out.
 
+#![expect(clippy::print_stdout, reason = "what was measured, for who wants to know")]
+
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdin, Command, Stdio};
