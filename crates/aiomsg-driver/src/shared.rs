@@ -149,8 +149,26 @@ impl Shared {
     ) -> R {
         let mut state = self.lock();
         let result = change(&mut state);
-        self.pump(&mut state, wakes);
+        if state.has_output() {
+            Self::pump(&mut state, wakes);
+        }
+        self.note_receivers(&state);
         then(&mut state);
+        result
+    }
+
+    /// As [`with`](Self::with), for a change that lets nobody wait for messages.
+    #[inline]
+    pub(crate) fn with_sending<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+        let mut state = self.lock();
+        let result = change(&mut state);
+        if !state.has_output() {
+            return result;
+        }
+        let mut wakes = Wakes::new();
+        Self::pump(&mut state, &mut wakes);
+        drop(state);
+        wake_all(wakes);
         result
     }
 
@@ -205,8 +223,7 @@ impl Shared {
     }
 
     /// Takes out what the core has to say, and finds out who is to be woken.
-    #[inline]
-    fn pump(&self, state: &mut State, wakes: &mut Wakes) {
+    fn pump(state: &mut State, wakes: &mut Wakes) {
         while let Some(ready) = state.core.poll_ready() {
             state.take_up(ready, wakes);
         }
@@ -217,15 +234,14 @@ impl Shared {
             }
             state.events.push(event, wakes);
         }
-        let earlier = match (state.core.poll_timeout(), state.timer_armed) {
-            (Some(due), Some(armed)) => due < armed,
-            (due, None) => due.is_some(),
-            (None, Some(_)) => false,
-        };
-        if earlier {
+        if state.is_due_earlier() {
             wakes.extend(state.timer.take());
         }
         wakes.append(&mut state.woken);
+    }
+
+    #[inline]
+    fn note_receivers(&self, state: &State) {
         let waiting = usize::from(!state.receivers.is_empty() || !state.streams.is_empty());
         if waiting != self.receivers_waiting.load(Ordering::Relaxed) {
             self.receivers_waiting.store(waiting, Ordering::Relaxed);
@@ -244,6 +260,22 @@ fn wake_all(wakes: Wakes) {
 }
 
 impl State {
+    /// Whether anybody is to be told of something, or woken.
+    #[inline]
+    fn has_output(&self) -> bool {
+        self.core.has_output() || !self.woken.is_empty() || self.is_due_earlier()
+    }
+
+    /// Whether something is due before the timer task wakes up by itself.
+    #[inline]
+    fn is_due_earlier(&self) -> bool {
+        match (self.core.poll_timeout(), self.timer_armed) {
+            (Some(due), Some(armed)) => due < armed,
+            (due, None) => due.is_some(),
+            (None, Some(_)) => false,
+        }
+    }
+
     fn take_up(&mut self, ready: Ready, wakes: &mut Wakes) {
         match ready {
             Ready::Connection(id) => wakes.extend(self.links.remove(&id)),

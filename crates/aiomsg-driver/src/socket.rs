@@ -21,7 +21,7 @@ use crate::message::{Message, acknowledge};
 use crate::receipt::PendingReceipt;
 use crate::recv::{self, MessageStream, ReceivedStream, Recv};
 use crate::runtime::{Listener, Runtime, resolve};
-use crate::send::{self, Order, Recipient, Send};
+use crate::send::{send_at_once, self, Order, Recipient, Send};
 use crate::serve;
 use crate::shared::{ListenerId, ListenerTask, Shared, State};
 use crate::timer::TimerDriver;
@@ -254,7 +254,11 @@ impl<R> Socket<R> {
     /// # Cancel safety
     /// Dropped before it is ready, the message was not accepted, and is dropped.
     pub async fn send(&self, payload: impl Into<Bytes>) -> Result<(), SendError> {
-        self.submit(Recipient::Mode, payload.into()).await
+        match send_at_once(&self.shared, payload.into()) {
+            Ok(result) => result,
+            // In a box, or every message would carry the room for waiting around with it.
+            Err(payload) => Box::pin(self.submit(Recipient::Mode, payload)).await,
+        }
     }
 
     /// Sends a message to one peer, whatever the send mode. A peer that was there and left is waited for, for
@@ -326,7 +330,13 @@ impl<R> Socket<R> {
     /// # Cancel safety
     /// Dropped before it is ready, no message was taken: safe in `select!` and under a timeout.
     pub async fn recv(&self) -> Result<Bytes, Closed> {
-        self.recv_from().await.map(|received| received.payload)
+        // Not by way of `recv_from`: that would be one more future around each message.
+        let received = match recv::take_at_once(&self.shared) {
+            Some(received) => received,
+            None => Recv::new(&self.shared).await?,
+        };
+        acknowledge(&self.shared, received.identity, received.request);
+        Ok(received.payload)
     }
 
     /// The next message with what is known of it, above all who sent it.
@@ -337,7 +347,10 @@ impl<R> Socket<R> {
     /// # Cancel safety
     /// Dropped before it is ready, no message was taken: safe in `select!` and under a timeout.
     pub async fn recv_from(&self) -> Result<Received, Closed> {
-        let received = Recv::new(&self.shared).await?;
+        let received = match recv::take_at_once(&self.shared) {
+            Some(received) => received,
+            None => Recv::new(&self.shared).await?,
+        };
         acknowledge(&self.shared, received.identity, received.request);
         Ok(received)
     }

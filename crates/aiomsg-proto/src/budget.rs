@@ -33,6 +33,30 @@ impl Usage {
     }
 }
 
+/// What may be added to a queue, message by message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Allowance {
+    /// So many messages at most.
+    pub(crate) messages: usize,
+    /// So many bytes at most.
+    pub(crate) bytes: usize,
+    /// With fewer bytes left than this, no further one.
+    pub(crate) last_from: usize,
+}
+
+impl Allowance {
+    /// Uses it for a message of `bytes` bytes; false if that is too much.
+    #[inline]
+    pub(crate) const fn take(&mut self, bytes: usize) -> bool {
+        if self.messages == 0 || self.bytes < self.last_from || bytes > self.bytes {
+            return false;
+        }
+        self.messages = self.messages.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+        true
+    }
+}
+
 /// The bound of a queue, in messages and in bytes of payload; whichever is reached first counts.
 ///
 /// An empty queue admits one message of any legal size.

@@ -165,6 +165,10 @@ impl Events {
         self.queue.push_back(event);
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.lagged == 0
+    }
+
     pub(crate) fn pop(&mut self) -> Option<Event> {
         match core::mem::take(&mut self.lagged) {
             0 => self.queue.pop_front(),

@@ -20,8 +20,16 @@ pub struct FrameTooLong {
 }
 
 /// The length announced at the front of `buffer`, or `None` while the prefix is incomplete.
+#[inline]
 pub fn announced(buffer: &[u8]) -> Option<u32> {
     buffer.first_chunk::<PREFIX>().map(|prefix| u32::from_be_bytes(*prefix))
+}
+
+/// Where the frame at the front of `buffer` ends, whether it is there to its end or not; `None` while the prefix is
+/// incomplete.
+#[inline]
+pub(crate) fn end(buffer: &[u8]) -> Option<usize> {
+    usize::try_from(announced(buffer)?).ok().and_then(|length| length.checked_add(PREFIX))
 }
 
 /// Takes the frame at the front of `buffer` off it, without its prefix.
@@ -33,9 +41,7 @@ pub fn split(buffer: &mut BytesMut, limit: u32) -> Result<Option<Bytes>, FrameTo
     if length > limit {
         return Err(FrameTooLong { length, limit });
     }
-    let Some(end) = usize::try_from(length).ok().and_then(|length| length.checked_add(PREFIX)) else {
-        return Err(FrameTooLong { length, limit });
-    };
+    let Some(end) = end(buffer) else { return Err(FrameTooLong { length, limit }) };
     if buffer.len() < end {
         return Ok(None);
     }

@@ -4,9 +4,10 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::mem;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use crate::budget::Usage;
+use crate::frame;
 use crate::id::{ConnectionId, MessageId};
 use crate::identity::Identity;
 
@@ -45,18 +46,24 @@ pub(crate) enum Answer {
 pub struct Inbox {
     /// Messages of one connection that follow each other share what is known of it.
     runs: VecDeque<Run>,
-    payloads: VecDeque<Bytes>,
+    messages: usize,
     /// Ids of the messages that the application is to acknowledge.
     ids: VecDeque<MessageId>,
     taken: Vec<Taken>,
+    unsettled: usize,
 }
 
+/// Messages of one connection that came right behind each other.
 #[derive(Debug)]
 struct Run {
     connection: ConnectionId,
     identity: Identity,
-    messages: usize,
     kind: Kind,
+    messages: usize,
+    /// Their frames, as they came; each is cut off when it is taken, so that until then nothing is done for it.
+    frames: Bytes,
+    /// Bytes of each frame before the payload, its length included.
+    head: usize,
 }
 
 /// What the messages of a run have in common.
@@ -78,21 +85,34 @@ pub(crate) struct Taken {
 
 impl Inbox {
     /// Messages that wait.
-    pub fn len(&self) -> usize {
-        self.payloads.len()
+    pub const fn len(&self) -> usize {
+        self.messages
     }
 
     /// Whether none waits.
-    pub fn is_empty(&self) -> bool {
-        self.payloads.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.messages == 0
     }
 
     /// Messages taken out since the socket was last told.
-    pub fn unsettled(&self) -> usize {
-        self.taken.iter().map(|taken| taken.usage.messages).sum()
+    pub const fn unsettled(&self) -> usize {
+        self.unsettled
     }
 
-    #[inline]
+    /// Adds the messages whose whole frames these are, each with a head of so many bytes.
+    pub(crate) fn push_frames(
+        &mut self,
+        connection: ConnectionId,
+        identity: Identity,
+        frames: Bytes,
+        head: usize,
+        messages: usize,
+    ) {
+        self.messages += messages;
+        self.runs.push_back(Run { connection, identity, kind: Kind::Plain, messages, frames, head });
+    }
+
+    /// Adds one message.
     pub(crate) fn push(
         &mut self,
         connection: ConnectionId,
@@ -108,28 +128,27 @@ impl Inbox {
                 Kind::Manual
             }
         };
-        match self.runs.back_mut() {
-            Some(run) if run.connection == connection && run.kind == kind => run.messages += 1,
-            Some(_) | None => self.runs.push_back(Run { connection, identity, messages: 1, kind }),
-        }
-        self.payloads.push_back(payload);
+        self.messages += 1;
+        self.runs.push_back(Run { connection, identity, kind, messages: 1, frames: payload, head: 0 });
     }
 
     pub(crate) fn drain_taken(&mut self) -> impl Iterator<Item = Taken> {
+        self.unsettled = 0;
         self.taken.drain(..)
     }
 
-    /// Moves all that `other` holds to the end of this one.
+    /// Moves all that `other` holds to this one, if it is empty.
     pub(crate) fn refill(&mut self, other: &mut Self) {
         if self.is_empty() {
             mem::swap(&mut self.runs, &mut other.runs);
-            mem::swap(&mut self.payloads, &mut other.payloads);
             mem::swap(&mut self.ids, &mut other.ids);
+            mem::swap(&mut self.messages, &mut other.messages);
         }
     }
 
     #[inline]
     fn note_taken(&mut self, connection: ConnectionId, bytes: usize, on_take: usize) {
+        self.unsettled += 1;
         match self.taken.last_mut() {
             Some(taken) if taken.connection == connection => {
                 taken.usage.add(Usage::one(bytes));
@@ -140,19 +159,35 @@ impl Inbox {
     }
 }
 
+impl Run {
+    /// Takes the next message off the front.
+    #[inline]
+    fn next(&mut self) -> Bytes {
+        self.messages -= 1;
+        // The frames were seen to be whole when they came.
+        let end = match frame::end(&self.frames) {
+            Some(end) if self.messages > 0 => end.min(self.frames.len()),
+            Some(_) | None => self.frames.len(),
+        };
+        let mut payload = self.frames.split_to(end);
+        payload.advance(self.head.min(end));
+        payload
+    }
+}
+
 /// Takes messages out, in the order in which they arrived.
 impl Iterator for Inbox {
     type Item = Received;
 
     #[inline]
     fn next(&mut self) -> Option<Received> {
-        let payload = self.payloads.pop_front()?;
         let run = self.runs.front_mut()?;
+        let payload = run.next();
         let (connection, identity, kind) = (run.connection, run.identity, run.kind);
-        run.messages -= 1;
         if run.messages == 0 {
             self.runs.pop_front();
         }
+        self.messages -= 1;
         self.note_taken(connection, payload.len(), usize::from(kind == Kind::OnTake));
         let request = if kind == Kind::Manual { self.ids.pop_front() } else { None };
         Some(Received { identity, connection, payload, request })

@@ -146,6 +146,7 @@ pub mod dialect;
 mod error;
 mod event;
 pub mod frame;
+mod frames;
 mod id;
 mod identity;
 mod inbox;

@@ -96,7 +96,7 @@ impl<T: OpCode + 'static> Operation<T> {
 }
 
 /// The first bytes of a batch, as a copy: the system owns what it writes, and the batch is ours.
-pub(crate) fn front(batch: &mut Batch) -> Vec<u8> {
+pub(crate) fn front(batch: &Batch) -> Vec<u8> {
     let mut slices = [&[][..]; 16];
     let count = batch.slices(&mut slices);
     let mut bytes = Vec::new();

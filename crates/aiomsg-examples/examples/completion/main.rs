@@ -171,7 +171,7 @@ impl Client {
             return Ok(());
         }
         if link.write.is_free() && self.socket.transmit(now, link.id, &mut link.batch) {
-            let write = Write::new(link.stream.clone(), front(&mut link.batch));
+            let write = Write::new(link.stream.clone(), front(&link.batch));
             link.write = Operation::start(&mut self.system, write);
         }
         let most = self.socket.wants_read(link.id, &link.buffer).min(CHUNK);

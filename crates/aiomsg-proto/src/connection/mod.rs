@@ -13,13 +13,14 @@ use bytes::{Bytes, BytesMut};
 pub use self::handshake::Role;
 pub(crate) use self::liveness::LATE;
 use self::liveness::Liveness;
-pub(crate) use self::outbox::Outbox;
-use crate::batch::{Batch, Settled, Wire};
-use crate::budget::Usage;
+use self::outbox::Outbox;
+use crate::batch::Batch;
+use crate::budget::{Allowance, Usage};
 use crate::config::Config;
 use crate::dialect::{FIRST_FRAME_LIMIT, Greeting, GreetingError, Incoming, Protocol};
 use crate::error::{CloseReason, SendError};
 use crate::frame;
+use crate::frames::{Settled, Wire};
 use crate::id::{MessageId, MessageIds};
 use crate::identity::Identity;
 use crate::outgoing::{Outgoing, Route};
@@ -48,6 +49,17 @@ enum Phase {
     /// We write no further batch. What the peer still sends is read until it closes, or until the time is up, which
     /// starts to run when our last batch is written, and stands still while the peer is not read.
     Finishing { until: Option<Instant> },
+}
+
+/// Messages that stand side by side in a stream.
+#[derive(Debug)]
+pub(crate) struct Plain {
+    /// Their frames.
+    pub(crate) frames: Bytes,
+    /// Bytes of each frame before the payload.
+    pub(crate) head: usize,
+    /// Their payloads.
+    pub(crate) usage: Usage,
 }
 
 /// One connection, without routing: the protocol over a single byte stream.
@@ -189,6 +201,37 @@ impl Connection {
         Ok(Some(incoming))
     }
 
+    /// Takes messages that want no acknowledgement off the front of `buffer`, all that stand there side by side and that
+    /// are allowed. Returns them if there are any. Whatever else is there is left to [`receive`](Self::receive).
+    pub(crate) fn receive_plain(
+        &mut self,
+        now: Instant,
+        buffer: &mut BytesMut,
+        mut allowed: Allowance,
+    ) -> Option<Plain> {
+        self.note_received(now, buffer.len());
+        let limit = self.frame_limit();
+        let (mut end, mut head, mut usage) = (0, 0, Usage::default());
+        while let Some(rest) = buffer.get(end..)
+            && let Some(length) = frame::announced(rest).filter(|length| *length <= limit)
+            && let Some(frame) = rest.get(frame::PREFIX..).and_then(|rest| rest.get(..length as usize))
+            && let Some(before) = self.protocol.plain_head(frame)
+            && allowed.take(frame.len())
+        {
+            head = frame::PREFIX + before;
+            usage.add(Usage::one(frame.len() - before));
+            end += frame::PREFIX + frame.len();
+        }
+        let frames = match end {
+            0 => None,
+            _ if end == buffer.len() => Some(core::mem::take(buffer)),
+            _ => Some(buffer.split_to(end)),
+        };
+        self.left_over = buffer.len();
+        self.spoken |= frames.is_some();
+        frames.map(|frames| Plain { frames: frames.freeze(), head, usage })
+    }
+
     /// The longest frame that the peer may send, now that it has introduced itself.
     pub(crate) fn frame_limit(&self) -> u32 {
         self.config.frame_limit(self.protocol.overhead())
@@ -235,7 +278,8 @@ impl Connection {
             return Err(SendError::PeerFull(payload));
         }
         self.sequence += 1;
-        self.outbox.push(Outgoing { payload, sequence: self.sequence, route: Route::Direct, delivery: None });
+        let message = Outgoing { payload, sequence: self.sequence, route: Route::Direct, delivery: None };
+        self.push(message);
         Ok(())
     }
 
@@ -251,9 +295,8 @@ impl Connection {
     /// something to write.
     pub fn transmit(&mut self, batch: &mut Batch) -> bool {
         if batch.is_empty() {
-            let wire = Wire { protocol: self.protocol, ids: self.ids };
             let with_messages = matches!(self.phase, Phase::Open);
-            self.outbox.fill(wire, batch, with_messages);
+            self.outbox.fill(self.wire(), batch, with_messages);
         }
         !batch.is_empty()
     }
@@ -350,6 +393,8 @@ impl Connection {
         let due = self.liveness.heartbeat_at(self.config.heartbeat_interval) <= now;
         if self.phase == Phase::Open && due {
             if self.outbox.is_idle() {
+                // Nothing was sent for a while, so buffers are not worth their memory.
+                self.outbox.shrink();
                 self.protocol.encode_heartbeat(self.outbox.control());
             }
             self.liveness.note_written(now);
@@ -405,8 +450,24 @@ impl Connection {
 
 /// What only a [`Socket`](crate::Socket) needs.
 impl Connection {
-    pub(crate) fn outbox(&mut self) -> &mut Outbox {
-        &mut self.outbox
+    const fn wire(&self) -> Wire {
+        Wire { protocol: self.protocol, ids: self.ids }
+    }
+
+    /// Lines up a message. The connection is open: it is known how messages are written.
+    #[inline]
+    pub(crate) fn push(&mut self, message: Outgoing) {
+        self.outbox.push(self.wire(), message);
+    }
+
+    /// Whether a batch has room for more than what waits.
+    pub(crate) const fn has_batch_room(&self) -> bool {
+        self.outbox.has_batch_room()
+    }
+
+    /// Drops messages that wait and are not `wanted`.
+    pub(crate) fn retain(&mut self, wanted: impl Fn(&Outgoing) -> bool) {
+        self.outbox.retain(self.wire(), wanted);
     }
 
     pub(crate) const fn queued(&self) -> Usage {

@@ -3,8 +3,9 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use crate::batch::{BATCH_BYTES, Batch, Settled, Wire};
+use crate::batch::{BATCH_BYTES, Batch};
 use crate::budget::Usage;
+use crate::frames::{Frames, Settled, Wire};
 use crate::id::MessageId;
 use crate::outgoing::Outgoing;
 
@@ -18,8 +19,11 @@ pub(crate) struct Outbox {
     control: Vec<u8>,
     /// Messages whose receipt is to be acknowledged; they go next.
     acknowledgements: VecDeque<MessageId>,
-    queue: VecDeque<Outgoing>,
-    queued: Usage,
+    /// The messages that wait: full batches, oldest first, and the one that is being filled.
+    full: VecDeque<Frames>,
+    filling: Frames,
+    /// Payloads in the full ones.
+    full_usage: Usage,
     /// Whether a batch is being written.
     writing: bool,
 }
@@ -37,14 +41,28 @@ impl Outbox {
     }
 
     #[inline]
-    pub(crate) fn push(&mut self, message: Outgoing) {
-        self.queued.add(message.usage());
-        self.queue.push_back(message);
+    pub(crate) fn push(&mut self, wire: Wire, message: Outgoing) {
+        if self.filling.left() + message.payload.len() > BATCH_BYTES {
+            self.begin_next();
+        }
+        self.filling.push(wire, message);
+    }
+
+    #[cold]
+    fn begin_next(&mut self) {
+        if !self.filling.is_empty() {
+            self.full_usage.add(self.filling.usage());
+            let next = self.filling.successor();
+            self.full.push_back(core::mem::replace(&mut self.filling, next));
+        }
     }
 
     /// What waits, beside the batch being written.
+    #[inline]
     pub(crate) const fn queued(&self) -> Usage {
-        self.queued
+        let mut queued = self.filling.usage();
+        queued.add(self.full_usage);
+        queued
     }
 
     /// Nothing waits and nothing is being written.
@@ -58,7 +76,7 @@ impl Outbox {
     }
 
     pub(crate) fn wants_transmit(&self) -> bool {
-        self.has_control() || !self.queue.is_empty()
+        self.has_control() || !self.filling.is_empty() || !self.full.is_empty()
     }
 
     pub(crate) fn has_control(&self) -> bool {
@@ -72,7 +90,7 @@ impl Outbox {
 
     /// Whether a batch has room for more than what waits here.
     pub(crate) const fn has_batch_room(&self) -> bool {
-        self.queued.bytes < BATCH_BYTES
+        self.queued().bytes < BATCH_BYTES
     }
 
     /// Moves what is to be written next into `batch`, which must be written by then.
@@ -80,22 +98,13 @@ impl Outbox {
         for id in self.acknowledgements.drain(..) {
             wire.protocol.encode_acknowledgement(id, &mut self.control);
         }
-        batch.start(wire, &mut self.control);
-        if with_messages {
-            let messages = batch.messages_mut();
-            if self.queued.bytes <= BATCH_BYTES {
-                core::mem::swap(messages, &mut self.queue);
-                self.queued = Usage::default();
-            } else {
-                let mut filled = 0;
-                while let Some(message) = self.queue.front()
-                    && (filled == 0 || filled + message.payload.len() <= BATCH_BYTES)
-                {
-                    filled += message.payload.len();
-                    self.queued.sub(message.usage());
-                    messages.extend(self.queue.pop_front());
-                }
-            }
+        if !with_messages {
+            batch.fill(&mut self.control, &mut Frames::default());
+        } else if let Some(mut first) = self.full.pop_front() {
+            self.full_usage.sub(first.usage());
+            batch.fill(&mut self.control, &mut first);
+        } else {
+            batch.fill(&mut self.control, &mut self.filling);
         }
         self.writing = !batch.is_empty();
     }
@@ -106,20 +115,24 @@ impl Outbox {
         batch.take_settled()
     }
 
+    /// Frees all buffers, if nothing waits.
+    pub(crate) fn shrink(&mut self) {
+        if self.full.is_empty() && self.filling.is_empty() {
+            (self.full, self.filling) = Default::default();
+        }
+    }
+
     /// Drops messages that wait and are not `wanted`.
-    pub(crate) fn retain(&mut self, wanted: impl Fn(&Outgoing) -> bool) {
-        self.queue.retain(|message| {
-            let keeps = wanted(message);
-            if !keeps {
-                self.queued.sub(message.usage());
-            }
-            keeps
-        });
+    pub(crate) fn retain(&mut self, wire: Wire, wanted: impl Fn(&Outgoing) -> bool) {
+        for message in self.take_queue().into_iter().filter(wanted) {
+            self.push(wire, message);
+        }
     }
 
     /// Takes all messages that wait.
     pub(crate) fn take_queue(&mut self) -> VecDeque<Outgoing> {
-        self.queued = Usage::default();
-        core::mem::take(&mut self.queue)
+        self.full_usage = Usage::default();
+        self.full.push_back(core::mem::take(&mut self.filling));
+        core::mem::take(&mut self.full).iter_mut().flat_map(Frames::take_unsent).collect()
     }
 }

@@ -19,8 +19,6 @@ const REPLY: &[u8; 5] = b"\0REP\0";
 
 /// The bytes before the payload of a message that is to be acknowledged: the id and the mark.
 pub(super) const OVERHEAD: u32 = 21;
-/// The same with the length prefix.
-pub(super) const REQUEST_HEAD: usize = 25;
 
 /// Whether a first frame that is a classic identity is of the text form.
 pub(super) fn form_of(identity: &[u8]) -> IdentityForm {

@@ -65,6 +65,15 @@ impl Protocol {
         }
     }
 
+    /// If a frame is a message that wants no acknowledgement: its bytes before the payload.
+    #[inline]
+    pub(crate) fn plain_head(self, frame: &[u8]) -> Option<usize> {
+        match self {
+            Self::V1 => (frame.first() == Some(&v1::DATA)).then_some(1),
+            Self::Classic(_) => (!classic::is_ambiguous(frame)).then_some(0),
+        }
+    }
+
     /// Appends the frame by which `identity` introduces itself.
     pub fn encode_greeting(self, identity: &Identity, out: &mut Vec<u8>) {
         match self {
@@ -87,18 +96,6 @@ impl Protocol {
             Self::V1 => v1::encode_acknowledgement(id, out),
             Self::Classic(_) => classic::encode_acknowledgement(id, out),
         }
-    }
-
-    /// The length of a message's frame in bytes, prefix included.
-    #[inline]
-    pub(crate) fn frame_length(self, payload: &[u8], acknowledge: bool) -> usize {
-        let head = match self {
-            Self::V1 if acknowledge => v1::REQUEST_HEAD,
-            Self::V1 => v1::MESSAGE_HEAD,
-            Self::Classic(_) if acknowledge || classic::is_ambiguous(payload) => classic::REQUEST_HEAD,
-            Self::Classic(_) => crate::frame::PREFIX,
-        };
-        payload.len().saturating_add(head)
     }
 
     /// Appends all of a message's frame but the payload itself, which must follow. `id` is used if the message is to

@@ -24,10 +24,6 @@ pub const VERSION: u8 = 0x01;
 
 /// The most bytes beside the payload: the type and a message id.
 pub(super) const OVERHEAD: u32 = 17;
-/// Bytes before the payload of a message, the length prefix included.
-pub(super) const MESSAGE_HEAD: usize = 5;
-/// Bytes before the payload of a message that is to be acknowledged, the length prefix included.
-pub(super) const REQUEST_HEAD: usize = 21;
 
 pub(super) fn decode_hello(body: &[u8]) -> Result<Identity, GreetingError> {
     match body.split_first() {

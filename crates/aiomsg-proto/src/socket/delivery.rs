@@ -72,8 +72,15 @@ pub(super) struct Deliveries {
 
 impl Deliveries {
     /// Whether there are receipts that nobody has been told of.
-    pub(super) fn has_news(&mut self) -> bool {
-        !self.receipts.is_empty() && !core::mem::replace(&mut self.announced, true)
+    pub(super) fn has_news(&self) -> bool {
+        !self.receipts.is_empty() && !self.announced
+    }
+
+    /// As [`has_news`](Self::has_news), and from now on they have been told of.
+    pub(super) fn tell_news(&mut self) -> bool {
+        let news = self.has_news();
+        self.announced |= news;
+        news
     }
 
     /// Awaits the acknowledgement of a message from now on.
@@ -318,7 +325,7 @@ impl Socket {
                 continue;
             }
             delivery.sent = false;
-            link.connection.outbox().push(Outgoing {
+            link.connection.push(Outgoing {
                 payload: delivery.payload.clone(),
                 sequence: delivery.sequence,
                 route: delivery.route,
@@ -334,7 +341,7 @@ impl Socket {
         if let Some(link) = self.links.get_mut(id.0)
             && core::mem::take(&mut link.unacknowledged.stale)
         {
-            link.connection.outbox().retain(|message| self.deliveries.is_wanted(message));
+            link.connection.retain(|message| self.deliveries.is_wanted(message));
         }
     }
 

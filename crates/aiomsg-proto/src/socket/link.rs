@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use super::delivery::Unacknowledged;
 use super::publish::Subscription;
 use crate::budget::Usage;
+use crate::config::Config;
 use crate::connection::Connection;
 use crate::error::CloseReason;
 use crate::event::Origin;
@@ -95,6 +96,14 @@ impl Link {
     /// Messages flow to and from its peer.
     pub(super) fn is_open(&self) -> bool {
         self.open_since.is_some() && self.ending.is_none()
+    }
+
+    /// Whether it can take a message of `bytes` bytes that is for any peer.
+    #[inline]
+    pub(super) fn takes(&self, config: &Config, bytes: usize) -> bool {
+        self.is_open()
+            && config.prefetch.admits(self.connection.queued(), bytes)
+            && self.unacknowledged.count() < config.window
     }
 
     pub(super) const fn identity(&self) -> Option<Identity> {

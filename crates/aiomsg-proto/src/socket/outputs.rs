@@ -9,10 +9,17 @@ use crate::inbox::Inbox;
 use crate::time::Instant;
 
 impl Socket {
+    /// Whether [`poll_ready`](Self::poll_ready) or [`poll_event`](Self::poll_event) has something: most messages that are
+    /// sent change nothing that anybody has to do.
+    #[inline]
+    pub fn has_output(&self) -> bool {
+        !self.ready.is_empty() || !self.events.is_empty() || self.deliveries.has_news()
+    }
+
     /// What can be done now, each once until it is asked again.
     #[must_use]
     pub fn poll_ready(&mut self) -> Option<Ready> {
-        if self.deliveries.has_news() {
+        if self.deliveries.tell_news() {
             self.ready.push_back(Ready::Receipt);
         }
         let ready = self.ready.pop_front()?;

@@ -10,7 +10,7 @@ use core::ops::Range;
 
 use super::entries::{Entries, Entry, Place};
 use crate::budget::{Limit, Usage};
-use crate::connection::Outbox;
+use crate::connection::Connection;
 use crate::id::ConnectionId;
 use crate::outgoing::{Outgoing, Route};
 
@@ -274,21 +274,21 @@ impl Log {
         id: ConnectionId,
         subscription: &mut Subscription,
         limit: Limit,
-        outbox: &mut Outbox,
+        connection: &mut Connection,
     ) {
-        while outbox.has_batch_room() {
+        while connection.has_batch_room() {
             let next = self.peek_place(subscription);
             if let Some((place, _)) = subscription.direct.front()
                 && next.is_none_or(|next| *place <= next)
                 && let Some((_, message)) = subscription.direct.pop_front()
             {
                 subscription.direct_usage.sub(message.usage());
-                outbox.push(message);
+                connection.push(message);
                 continue;
             }
             let Some(place) = self.next_place(subscription) else { break };
             if let Some(entry) = self.entries.get_mut(place) {
-                outbox.push(Outgoing { route: Route::Copy(place), ..entry.message.clone() });
+                connection.push(Outgoing { route: Route::Copy(place), ..entry.message.clone() });
             }
         }
         self.mark(id, subscription, limit);

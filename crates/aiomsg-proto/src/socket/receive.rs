@@ -7,8 +7,9 @@ use bytes::{Bytes, BytesMut};
 use super::acknowledge::Awaiting;
 use super::link::Link;
 use super::{Ready, Socket};
-use crate::budget::{Limit, Usage};
+use crate::budget::{Allowance, Limit, Usage};
 use crate::config::Receive;
+use crate::connection::Plain;
 use crate::dialect::Incoming;
 use crate::error::CloseReason;
 use crate::event::Event;
@@ -74,6 +75,20 @@ impl Receiver {
         free.messages > 0 && bytes <= free.bytes && within_share
     }
 
+    /// What a connection may add: as [`admits`](Self::admits) says of one message after another.
+    fn allowance(&self, link: &Link) -> Allowance {
+        let free = self.limit.free(self.held);
+        let half = |free: usize, held: usize| free.checked_sub(held).map(|spare| spare / 2);
+        match (half(free.messages, link.held.messages), half(free.bytes, link.held.bytes)) {
+            (Some(messages), Some(before)) => Allowance {
+                messages: free.messages.min(messages.saturating_add(1)),
+                bytes: free.bytes,
+                last_from: free.bytes.saturating_sub(before),
+            },
+            _ => Allowance::default(),
+        }
+    }
+
     /// Whether a paused connection has come down to half of what it may fill.
     fn may_resume(&self, link: &Link) -> bool {
         if self.held.is_empty() {
@@ -121,6 +136,13 @@ impl Receiver {
         self.inbox.push(id, identity, payload, answer);
     }
 
+    fn push_plain(&mut self, id: ConnectionId, link: &mut Link, plain: Plain) {
+        let Some(identity) = link.identity() else { return };
+        self.held.add(plain.usage);
+        link.held.add(plain.usage);
+        self.inbox.push_frames(id, identity, plain.frames, plain.head, plain.usage.messages);
+    }
+
     pub(super) fn has_paused(&self) -> bool {
         !self.paused.is_empty()
     }
@@ -153,6 +175,7 @@ impl Socket {
     pub(super) fn receive(&mut self, id: ConnectionId, buffer: &mut BytesMut) -> Result<(), CloseReason> {
         loop {
             let discards = self.discards(id);
+            self.take_in_plain(id, buffer, discards);
             let Some(link) = self.links.get_mut(id.0).filter(|link| link.paused.is_none()) else {
                 return Ok(());
             };
@@ -217,6 +240,26 @@ impl Socket {
         }
     }
 
+    /// Takes in what stands at the front of `buffer` and has a place, in one step.
+    fn take_in_plain(&mut self, id: ConnectionId, buffer: &mut BytesMut, discards: bool) {
+        let Some(link) = self.links.get_mut(id.0) else { return };
+        if discards || link.paused.is_some() || !link.reserved.is_empty() || !link.connection.is_established() {
+            return;
+        }
+        let allowance = self.receiver.allowance(link);
+        if let Some(plain) = link.connection.receive_plain(self.now, buffer, allowance) {
+            self.metrics.received.add(plain.usage);
+            self.receiver.push_plain(id, link, plain);
+            self.announce_received();
+        }
+    }
+
+    fn announce_received(&mut self) {
+        if !core::mem::replace(&mut self.receiver.announced, true) {
+            self.ready.push_back(Ready::Received);
+        }
+    }
+
     pub(super) fn take_in(&mut self, id: ConnectionId, payload: Bytes, answer: Answer) {
         let usage = Usage::one(payload.len());
         self.metrics.received.add(usage);
@@ -226,9 +269,7 @@ impl Socket {
         }
         let Some(link) = self.links.get_mut(id.0) else { return };
         self.receiver.push(id, link, payload, answer);
-        if !core::mem::replace(&mut self.receiver.announced, true) {
-            self.ready.push_back(Ready::Received);
-        }
+        self.announce_received();
     }
 
     /// Whether nobody will take what arrives on a connection.

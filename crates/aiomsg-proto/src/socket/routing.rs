@@ -4,11 +4,11 @@ use alloc::collections::VecDeque;
 
 use super::publish::{Abandoned, Log};
 use super::{Ready, Socket, TimerKey};
-use crate::batch::Settled;
 use crate::budget::Usage;
 use crate::config::{SendMode, SlowPeer};
 use crate::error::CloseReason;
 use crate::event::Event;
+use crate::frames::Settled;
 use crate::id::ConnectionId;
 use crate::identity::Identity;
 use crate::outgoing::{self, Outgoing, Route};
@@ -48,20 +48,20 @@ impl Socket {
     /// The next connection that can take a message of `bytes` bytes; it goes to the end of the ring.
     #[inline]
     fn next_in_ring(&mut self, bytes: usize) -> Option<ConnectionId> {
-        while let Some(id) = self.router.ring.pop_front() {
-            let Some(link) = self.links.get_mut(id.0) else {
-                self.router.stale = self.router.stale.saturating_sub(1);
-                continue;
-            };
-            let room = self.config.prefetch.admits(link.connection.queued(), bytes)
-                && link.unacknowledged.count() < self.config.window;
-            if link.is_open() && room {
-                self.router.ring.push_back(id);
-                return Some(id);
+        loop {
+            let id = *self.router.ring.front()?;
+            match self.links.get_mut(id.0) {
+                Some(link) if link.takes(&self.config, bytes) => {
+                    if self.router.ring.len() > 1 {
+                        self.router.ring.rotate_left(1);
+                    }
+                    return Some(id);
+                }
+                Some(link) => link.in_ring = false,
+                None => self.router.stale = self.router.stale.saturating_sub(1),
             }
-            link.in_ring = false;
+            self.router.ring.pop_front();
         }
-        None
     }
 
     #[inline]
@@ -72,9 +72,9 @@ impl Socket {
         let Some(link) = self.links.get_mut(id.0) else { return };
         // One that has something to write has been told of, or is told of when its batch is written.
         let told = !link.connection.is_idle();
-        link.connection.outbox().push(message);
-        if !told {
-            self.mark_ready(id);
+        link.connection.push(message);
+        if !told && !core::mem::replace(&mut link.ready, true) {
+            self.ready.push_back(Ready::Connection(id));
         }
     }
 
@@ -233,7 +233,7 @@ impl Socket {
             return;
         }
         let link = &mut *link;
-        self.router.log.feed(id, &mut link.subscription, limit, link.connection.outbox());
+        self.router.log.feed(id, &mut link.subscription, limit, &mut link.connection);
         link.blocking_until = None;
         if let Some(dropped) = self.router.log.recover(id, &mut link.subscription, limit) {
             self.metrics.dropped_slow_peer.add(dropped);
