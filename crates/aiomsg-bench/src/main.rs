@@ -1,11 +1,17 @@
-//! How fast aiomsg is.
+//! How fast aiomsg is, beside its peers and by itself.
 //!
-//! `core` works the protocol core alone, for who counts instructions: see `.ci/instructions`.
+//! `compare` measures all that were built in, side by side. `core` works the protocol core alone, for who counts
+//! instructions: see `.ci/instructions`.
+
+mod compare;
+mod core;
+mod ends;
+mod libraries;
+mod library;
+mod report;
 
 use clap::{Parser, Subcommand};
 use peak_alloc::PeakAlloc;
-
-mod core;
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
@@ -19,12 +25,19 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Measures all libraries that were built in, side by side in one run.
+    Compare(compare::Arguments),
     /// Works the protocol core alone.
     Core(core::Arguments),
+    /// One process of a comparison; the program starts these itself.
+    #[command(hide = true)]
+    End(ends::Arguments),
 }
 
 fn main() {
     match Arguments::parse().command {
+        Command::Compare(arguments) => compare::run(&arguments),
         Command::Core(arguments) => core::run(&arguments, || MEMORY.current_usage()),
+        Command::End(arguments) => ends::run(&arguments),
     }
 }

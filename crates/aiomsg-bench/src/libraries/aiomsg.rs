@@ -1,0 +1,122 @@
+//! aiomsg, on its runtimes.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use aiomsg_driver::Runtime;
+use aiomsg_proto::{DeliveryGuarantee, Identity, SendMode, SlowPeer};
+use aiomsg_smol::Smol;
+use aiomsg_tokio::Tokio;
+use bytes::Bytes;
+
+use super::on_one_thread;
+use crate::library::{Library, Role, Way};
+
+/// aiomsg as it comes.
+pub struct Aiomsg<M>(PhantomData<M>);
+
+/// What it runs on, and how.
+pub trait Mode {
+    type Runtime: Runtime;
+    const DELIVERY: DeliveryGuarantee = DeliveryGuarantee::AtMostOnce;
+
+    fn block_on<T>(task: impl Future<Output = T>) -> T;
+}
+
+pub struct OneThread;
+pub struct TwoThreads;
+pub struct OnSmol;
+pub struct Acknowledged;
+
+impl Mode for OneThread {
+    type Runtime = Tokio;
+
+    fn block_on<T>(task: impl Future<Output = T>) -> T {
+        on_one_thread(task)
+    }
+}
+
+impl Mode for TwoThreads {
+    type Runtime = Tokio;
+
+    fn block_on<T>(task: impl Future<Output = T>) -> T {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(2).enable_all().build().expect("a runtime").block_on(task)
+    }
+}
+
+impl Mode for OnSmol {
+    type Runtime = Smol;
+
+    fn block_on<T>(task: impl Future<Output = T>) -> T {
+        smol::block_on(task)
+    }
+}
+
+impl Mode for Acknowledged {
+    type Runtime = Tokio;
+    const DELIVERY: DeliveryGuarantee = DeliveryGuarantee::AtLeastOnce;
+
+    fn block_on<T>(task: impl Future<Output = T>) -> T {
+        on_one_thread(task)
+    }
+}
+
+pub struct Socket<R> {
+    socket: aiomsg_driver::Socket<R>,
+    role: Role,
+    /// Whom an answer goes to.
+    asker: Option<Identity>,
+}
+
+impl<M: Mode> Library for Aiomsg<M> {
+    type Socket = Socket<M::Runtime>;
+    type Message = Bytes;
+
+    fn block_on<T>(task: impl Future<Output = T>) -> T {
+        M::block_on(task)
+    }
+
+    async fn open(role: Role, way: Way, address: &str) -> Self::Socket {
+        let builder = aiomsg_driver::Socket::<M::Runtime>::builder();
+        let builder = match role {
+            Role::Publish { .. } => {
+                builder.send_mode(SendMode::Publish).slow_peer(SlowPeer::Block(Duration::from_secs(60)))
+            }
+            _ => builder.delivery(M::DELIVERY),
+        };
+        let socket = builder.build().expect("valid settings");
+        match way {
+            Way::Connect => socket.connect(address).expect("open"),
+            Way::Bind => {
+                socket.bind(address).await.expect("a free port");
+                crate::ends::say_ready();
+            }
+        }
+        if let Role::Publish { subscribers } = role {
+            socket.wait_for_peers(subscribers).await.expect("open");
+        }
+        Socket { socket, role, asker: None }
+    }
+
+    async fn send(socket: &mut Self::Socket, payload: Bytes) {
+        match socket.asker {
+            Some(asker) => socket.socket.send_to(asker, payload).await.expect("open"),
+            None => socket.socket.send(payload).await.expect("open"),
+        }
+    }
+
+    async fn receive(socket: &mut Self::Socket) -> Bytes {
+        if socket.role == Role::Answer {
+            let received = socket.socket.recv_from().await.expect("open");
+            socket.asker = Some(received.identity);
+            return received.payload;
+        }
+        socket.socket.recv().await.expect("open")
+    }
+
+    async fn send_on(socket: &mut Self::Socket, message: Bytes) {
+        Self::send(socket, message).await;
+    }
+}

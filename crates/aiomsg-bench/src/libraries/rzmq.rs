@@ -1,0 +1,75 @@
+//! rzmq on one thread of tokio.
+
+use std::future::Future;
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use rzmq::{Context, Msg, SocketType};
+
+use super::on_one_thread;
+use crate::library::{Library, Role, Way};
+
+pub struct Rzmq;
+
+static CONTEXT: LazyLock<Context> = LazyLock::new(|| Context::new().expect("a context"));
+
+pub struct RzmqMessage(Msg);
+
+impl AsRef<[u8]> for RzmqMessage {
+    fn as_ref(&self) -> &[u8] {
+        self.0.data().unwrap_or_default()
+    }
+}
+
+impl Library for Rzmq {
+    type Socket = rzmq::Socket;
+    type Message = RzmqMessage;
+
+    fn block_on<T>(task: impl Future<Output = T>) -> T {
+        on_one_thread(task)
+    }
+
+    async fn open(role: Role, way: Way, address: &str) -> rzmq::Socket {
+        let kind = match role {
+            Role::Push => SocketType::Push,
+            Role::Pull => SocketType::Pull,
+            Role::Publish { .. } => SocketType::Pub,
+            Role::Subscribe => SocketType::Sub,
+            Role::Ask => SocketType::Req,
+            Role::Answer => SocketType::Rep,
+        };
+        let socket = CONTEXT.socket(kind).expect("a socket");
+        if matches!(role, Role::Publish { .. }) {
+            socket.set_option(rzmq::socket::options::XPUB_NODROP, 1_i32).await.expect("an option");
+        }
+        let endpoint = format!("tcp://{address}");
+        match way {
+            Way::Bind => {
+                socket.bind(&endpoint).await.expect("a free port");
+                crate::ends::say_ready();
+            }
+            Way::Connect => socket.connect(&endpoint).await.expect("an address"),
+        }
+        match role {
+            // It does not tell who has subscribed.
+            Role::Publish { .. } => tokio::time::sleep(std::time::Duration::from_millis(500)).await,
+            Role::Subscribe => {
+                socket.set_option_raw(rzmq::socket::options::SUBSCRIBE, b"").await.expect("a subscriber");
+            }
+            _ => {}
+        }
+        socket
+    }
+
+    async fn send(socket: &mut rzmq::Socket, payload: Bytes) {
+        socket.send(Msg::from_bytes(payload)).await.expect("open");
+    }
+
+    async fn receive(socket: &mut rzmq::Socket) -> RzmqMessage {
+        RzmqMessage(socket.recv().await.expect("open"))
+    }
+
+    async fn send_on(socket: &mut rzmq::Socket, message: RzmqMessage) {
+        socket.send(message.0).await.expect("open");
+    }
+}

@@ -1,0 +1,81 @@
+//! What a comparison asks of a library.
+
+use std::future::Future;
+
+use bytes::Bytes;
+use clap::ValueEnum;
+
+/// What a socket is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Sends each message to one peer.
+    Push,
+    Pull,
+    /// Sends each message to so many subscribers, without losing any.
+    Publish {
+        subscribers: usize,
+    },
+    Subscribe,
+    /// Sends a message and waits for the answer.
+    Ask,
+    Answer,
+}
+
+/// Which end of a connection it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Bind,
+    Connect,
+}
+
+/// A library: how to open a socket, and what to do with it. Sockets have their default settings, except that nothing may
+/// be lost.
+pub trait Library {
+    type Socket;
+    /// A message as it is received.
+    type Message: AsRef<[u8]>;
+
+    /// Runs a whole process.
+    fn block_on<T>(task: impl Future<Output = T>) -> T;
+
+    /// A socket at `address`, a host and a port. A publisher is ready when its subscribers are there.
+    async fn open(role: Role, way: Way, address: &str) -> Self::Socket;
+
+    /// Sends a message, or lines it up.
+    async fn send(socket: &mut Self::Socket, payload: Bytes);
+
+    /// Sends what is lined up, where that has to be asked for.
+    async fn flush(_socket: &mut Self::Socket) {}
+
+    async fn receive(socket: &mut Self::Socket) -> Self::Message;
+
+    /// Sends a message that was received.
+    async fn send_on(socket: &mut Self::Socket, message: Self::Message);
+}
+
+/// All libraries of a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Name {
+    /// One stream of frames over TCP: what is possible.
+    Raw,
+    /// libzmq.
+    Zmq,
+    /// aiomsg on one thread of tokio.
+    Aiomsg,
+    /// aiomsg on two threads of tokio.
+    AiomsgMulti,
+    /// aiomsg on smol.
+    AiomsgSmol,
+    /// aiomsg on one thread of tokio, at-least-once.
+    AiomsgAcknowledged,
+    /// omq, by `send` and `recv`.
+    Omq,
+    /// omq, by `try_send` and `try_recv` as long as these find something to do.
+    OmqTry,
+    /// monocoque, which is flushed by hand.
+    Monocoque,
+    /// The pure Rust zeromq.
+    Zeromq,
+    /// rzmq.
+    Rzmq,
+}
