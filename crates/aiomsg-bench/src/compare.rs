@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
@@ -176,7 +176,8 @@ fn measure(library: Name, case: &Case, seconds: f64) -> Option<Measured> {
     serde_json::from_str(&processes[measuring].await_line()?).ok()
 }
 
-pub fn run(arguments: &Arguments) {
+/// Measures, and prints what came of it. Fails if a library of ours came to no result.
+pub fn run(arguments: &Arguments) -> ExitCode {
     let (rounds, seconds) = if arguments.quick { (1, 0.3) } else { (arguments.rounds, arguments.seconds) };
     let libraries: Vec<Name> = libraries::all()
         .into_iter()
@@ -208,4 +209,5 @@ pub fn run(arguments: &Arguments) {
     if let Some(path) = &arguments.json {
         std::fs::write(path, report.json()).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
+    if report.we_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

@@ -47,8 +47,6 @@ enum Case {
     Heartbeats,
     /// All connections are lost and made again.
     Reconnect,
-    /// Nothing: the bytes of memory that each peer takes are printed.
-    Memory,
 }
 
 /// A socket and its peers, which say nothing by themselves.
@@ -63,19 +61,14 @@ struct Rig {
     written: Option<Vec<u8>>,
 }
 
-pub fn run(arguments: &Arguments, memory: impl Fn() -> usize) {
+pub fn run(arguments: &Arguments) {
     let Arguments { case, peers, count } = *arguments;
     let config = match case {
         Case::Publish | Case::PublishBurst => Config::default().send_mode(SendMode::Publish),
         Case::SendAcknowledged => Config::default().delivery(DeliveryGuarantee::AtLeastOnce),
         _ => Config::default(),
     };
-    let before = memory();
     let mut rig = Rig::new(config, peers);
-    if case == Case::Memory {
-        println!("{} bytes a peer", (memory() - before) / peers as usize);
-        return;
-    }
     for _ in 0..count {
         rig.play(case);
     }
@@ -169,7 +162,6 @@ impl Rig {
             }
             Case::Heartbeats => self.stay_alive(),
             Case::Reconnect => self.reconnect(),
-            Case::Memory => {}
         }
     }
 

@@ -10,11 +10,9 @@ mod libraries;
 mod library;
 mod report;
 
-use clap::{Parser, Subcommand};
-use peak_alloc::PeakAlloc;
+use std::process::ExitCode;
 
-#[global_allocator]
-static MEMORY: PeakAlloc = PeakAlloc;
+use clap::{Parser, Subcommand};
 
 #[derive(Debug, Parser)]
 #[command(about)]
@@ -34,10 +32,11 @@ enum Command {
     End(ends::Arguments),
 }
 
-fn main() {
+fn main() -> ExitCode {
     match Arguments::parse().command {
-        Command::Compare(arguments) => compare::run(&arguments),
-        Command::Core(arguments) => core::run(&arguments, || MEMORY.current_usage()),
+        Command::Compare(arguments) => return compare::run(&arguments),
+        Command::Core(arguments) => core::run(&arguments),
         Command::End(arguments) => ends::run(&arguments),
     }
+    ExitCode::SUCCESS
 }

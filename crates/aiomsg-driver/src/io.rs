@@ -12,6 +12,11 @@ use bytes::BytesMut;
 /// At most one task polls a link. Each `poll_*` that returns [`Poll::Pending`] wakes that task when it is worth trying
 /// again, separately for reading and for writing.
 pub trait Link {
+    /// Whether it is worth while to read: asked before memory is taken for that. Who cannot tell says yes.
+    fn poll_readable(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+
     /// Reads into the spare capacity of `buffer`, which is not empty, and appends what came. Zero means that the peer
     /// has closed its writing half.
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>>;

@@ -33,6 +33,8 @@ pub struct LinkDriver<L> {
     link: L,
     batch: Batch,
     reader: Reader,
+    /// How much may be read, as the core said when it was last asked.
+    most: usize,
     half_closed: bool,
     /// The core has been told that the connection is gone.
     ended: bool,
@@ -49,7 +51,7 @@ struct Reader {
 impl<L: Link> LinkDriver<L> {
     pub(crate) fn new(shared: Arc<Shared>, id: ConnectionId, link: L) -> Self {
         let reader = Reader { buffer: BytesMut::new(), next_read: FIRST_READ };
-        Self { shared, id, link, batch: Batch::default(), reader, half_closed: false, ended: false }
+        Self { shared, id, link, batch: Batch::default(), reader, most: 0, half_closed: false, ended: false }
     }
 
     /// Tells the core what was done, and asks what to do: all in one step.
@@ -99,6 +101,9 @@ impl<L: Link> LinkDriver<L> {
 
     /// Reads once. Returns whether something came.
     fn read(&mut self, cx: &mut Context<'_>, most: usize) -> Result<bool, CloseReason> {
+        if self.link.poll_readable(cx).is_pending() {
+            return Ok(false);
+        }
         match self.reader.poll_read(cx, &mut self.link, most) {
             Poll::Ready(Ok(0)) => Err(CloseReason::PeerClosed),
             Poll::Ready(Ok(_)) => Ok(true),
@@ -142,15 +147,19 @@ impl<L: Link> LinkDriver<L> {
 
     /// One round. Returns whether another is worth while.
     fn round(&mut self, cx: &mut Context<'_>) -> Result<bool, CloseReason> {
+        // First, so that what came and what is to be written take one step with the core.
+        let read = self.most > 0 && self.read(cx, self.most)?;
         let (state, most) = self.consult(cx);
+        let resumed = self.most == 0 && most > 0;
+        self.most = most;
         match state {
             LinkState::Open => {}
             LinkState::HalfClose => self.half_close(cx)?,
             _ => return Err(CloseReason::Ended),
         }
         let wrote = self.write(cx).inspect_err(|_| self.drain(cx, most))?;
-        let read = most > 0 && self.read(cx, most)?;
-        Ok(wrote || read)
+        let more = read && most > 0 && self.link.poll_readable(cx).is_ready();
+        Ok(wrote || resumed || more)
     }
 }
 

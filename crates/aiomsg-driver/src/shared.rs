@@ -1,6 +1,6 @@
 //! The core behind its one lock, and who is to be woken when it changes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError};
 use std::task::Waker;
@@ -19,6 +19,7 @@ use shuttle::sync::{
 };
 
 use aiomsg_proto::{ConnectionId, DialId, Event, Identity, Inbox, Instant, Ready, ReceiptId, Socket};
+use rustc_hash::FxHashMap;
 
 use crate::events::EventLog;
 use crate::io::Clock;
@@ -58,7 +59,8 @@ pub(crate) struct State {
     pub(crate) core: Socket,
     /// The time when the core was last told it.
     pub(crate) now: Instant,
-    pub(crate) links: HashMap<ConnectionId, Waker>,
+    /// Nobody but we makes these names, so the quickest hash will do.
+    pub(crate) links: FxHashMap<ConnectionId, Waker>,
     pub(crate) dials: BTreeMap<DialId, DialTask>,
     pub(crate) listeners: BTreeMap<ListenerId, ListenerTask>,
     pub(crate) listeners_made: u64,
@@ -73,7 +75,7 @@ pub(crate) struct State {
     /// Tasks that wait for peers to come, or for the socket to close.
     pub(crate) watchers: Waiters,
     pub(crate) events: EventLog,
-    pub(crate) receipts: HashMap<ReceiptId, ReceiptState>,
+    pub(crate) receipts: FxHashMap<ReceiptId, ReceiptState>,
     /// Tasks that a change wants to have woken.
     pub(crate) woken: Wakes,
     /// Messages accepted since a link last took some.
@@ -107,7 +109,7 @@ impl Shared {
             state: Mutex::new(State {
                 core,
                 now,
-                links: HashMap::new(),
+                links: FxHashMap::default(),
                 dials: BTreeMap::new(),
                 listeners: BTreeMap::new(),
                 listeners_made: 0,
@@ -119,7 +121,7 @@ impl Shared {
                 streams: Waiters::default(),
                 watchers: Waiters::default(),
                 events: EventLog::default(),
-                receipts: HashMap::new(),
+                receipts: FxHashMap::default(),
                 woken: Wakes::new(),
                 sent_in_a_row: 0,
             }),

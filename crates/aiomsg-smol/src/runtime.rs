@@ -95,12 +95,16 @@ impl Runtime for Smol {
 
 /// A TCP connection.
 #[derive(Debug)]
-pub struct TcpLink(Async<TcpStream>);
+pub struct TcpLink {
+    stream: Async<TcpStream>,
+    /// All that had come was read, so nothing is to be read until the reactor says so.
+    drained: bool,
+}
 
 impl TcpLink {
     fn new(stream: Async<TcpStream>) -> io::Result<Self> {
         stream.get_ref().set_nodelay(true)?;
-        Ok(Self(stream))
+        Ok(Self { stream, drained: true })
     }
 }
 
@@ -115,30 +119,42 @@ fn read(mut stream: &TcpStream, buffer: &mut BytesMut) -> io::Result<usize> {
 }
 
 impl Link for TcpLink {
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.drained {
+            // What is wrong is told when it is read.
+            self.drained = self.stream.poll_readable(cx).is_pending();
+        }
+        if self.drained { Poll::Pending } else { Poll::Ready(()) }
+    }
+
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
         loop {
-            match read(self.0.get_ref(), buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                result => return Poll::Ready(result),
+            ready!(self.poll_readable(cx));
+            match read(self.stream.get_ref(), buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.drained = true,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(count) => {
+                    self.drained = count > 0 && buffer.len() < buffer.capacity();
+                    return Poll::Ready(Ok(count));
+                }
+                Err(error) => return Poll::Ready(Err(error)),
             }
-            ready!(self.0.poll_readable(cx))?;
         }
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         loop {
-            match self.0.get_ref().write_vectored(slices) {
+            match self.stream.get_ref().write_vectored(slices) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 result => return Poll::Ready(result),
             }
-            ready!(self.0.poll_writable(cx))?;
+            ready!(self.stream.poll_writable(cx))?;
         }
     }
 
     fn poll_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.0.get_ref().shutdown(Shutdown::Write) {
+        match self.stream.get_ref().shutdown(Shutdown::Write) {
             // The peer was first.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
             result => Poll::Ready(result),

@@ -14,6 +14,7 @@ use tokio::io::AsyncWrite;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime;
 use tokio::time::Sleep;
+use tokio_util::io::poll_read_buf;
 
 /// Connections that the system keeps for us until they are accepted. Many clients come back at once after an outage.
 const BACKLOG: u32 = 4_096;
@@ -95,26 +96,19 @@ impl TcpLink {
 }
 
 impl Link for TcpLink {
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // What is wrong is told when it is read.
+        self.0.poll_read_ready(cx).map(|_| ())
+    }
+
+    // By these two ways, what fills less than the room there is tells tokio that nothing is left, which spares asking the
+    // system once more.
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
-        loop {
-            match self.0.try_read_buf(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(self.0.poll_read_ready(cx))?;
-                }
-                result => return Poll::Ready(result),
-            }
-        }
+        poll_read_buf(Pin::new(&mut self.0), cx, buffer)
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        loop {
-            match self.0.try_write_vectored(slices) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(self.0.poll_write_ready(cx))?;
-                }
-                result => return Poll::Ready(result),
-            }
-        }
+        Pin::new(&mut self.0).poll_write_vectored(cx, slices)
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::marker::PhantomData;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use aiomsg_driver::Runtime;
@@ -9,6 +10,7 @@ use aiomsg_proto::{DeliveryGuarantee, Identity, SendMode, SlowPeer};
 use aiomsg_smol::Smol;
 use aiomsg_tokio::Tokio;
 use bytes::Bytes;
+use smol::Executor;
 
 use super::on_one_thread;
 use crate::library::{Library, Role, Way};
@@ -22,7 +24,15 @@ pub trait Mode {
     const DELIVERY: DeliveryGuarantee = DeliveryGuarantee::AtMostOnce;
 
     fn block_on<T>(task: impl Future<Output = T>) -> T;
+
+    /// The runtime that serves the sockets, if it is not the one that the caller is in.
+    fn runtime() -> Option<Self::Runtime> {
+        None
+    }
 }
+
+/// Runs on the thread of the process, as the other runtimes do. The global one has threads of its own.
+static EXECUTOR: LazyLock<Arc<Executor<'static>>> = LazyLock::new(|| Arc::new(Executor::new()));
 
 pub struct OneThread;
 pub struct TwoThreads;
@@ -50,7 +60,11 @@ impl Mode for OnSmol {
     type Runtime = Smol;
 
     fn block_on<T>(task: impl Future<Output = T>) -> T {
-        smol::block_on(task)
+        smol::block_on(EXECUTOR.run(task))
+    }
+
+    fn runtime() -> Option<Smol> {
+        Some(Smol::on(&EXECUTOR))
     }
 }
 
@@ -85,6 +99,10 @@ impl<M: Mode> Library for Aiomsg<M> {
                 builder.send_mode(SendMode::Publish).slow_peer(SlowPeer::Block(Duration::from_secs(60)))
             }
             _ => builder.delivery(M::DELIVERY),
+        };
+        let builder = match M::runtime() {
+            Some(runtime) => builder.runtime(runtime),
+            None => builder,
         };
         let socket = builder.build().expect("valid settings");
         match way {

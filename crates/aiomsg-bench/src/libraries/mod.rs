@@ -16,23 +16,22 @@ pub mod zmq;
 
 use std::future::Future;
 
+use clap::ValueEnum;
+
 use crate::library::Name;
 
 /// Those that were built in.
+#[allow(clippy::match_like_matches_macro, reason = "not with all features")]
 pub fn all() -> Vec<Name> {
-    let mut names =
-        vec![Name::Raw, Name::Aiomsg, Name::AiomsgMulti, Name::AiomsgSmol, Name::AiomsgAcknowledged];
-    #[cfg(feature = "zmq")]
-    names.push(Name::Zmq);
-    #[cfg(feature = "omq")]
-    names.extend([Name::Omq, Name::OmqTry]);
-    #[cfg(feature = "monocoque")]
-    names.push(Name::Monocoque);
-    #[cfg(feature = "zeromq")]
-    names.push(Name::Zeromq);
-    #[cfg(feature = "rzmq")]
-    names.push(Name::Rzmq);
-    names
+    let built = |name: &Name| match name {
+        Name::Zmq => cfg!(feature = "zmq"),
+        Name::Omq | Name::OmqTry => cfg!(feature = "omq"),
+        Name::Monocoque => cfg!(feature = "monocoque"),
+        Name::Zeromq => cfg!(feature = "zeromq"),
+        Name::Rzmq => cfg!(feature = "rzmq"),
+        _ => true,
+    };
+    Name::value_variants().iter().copied().filter(built).collect()
 }
 
 /// Runs a task on one thread of tokio.
