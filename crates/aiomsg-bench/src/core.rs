@@ -1,6 +1,5 @@
 //! The protocol core alone: no I/O, no clock, always the same calls, so that its instructions can be counted.
 
-use std::collections::VecDeque;
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -177,15 +176,13 @@ impl Rig {
         self.written = Some(Vec::new());
         self.send(BURST);
         let written = self.written.take().unwrap_or_default();
-        let mut acknowledgements: VecDeque<u8> = VecDeque::new();
+        let mut acknowledgements = Vec::with_capacity(written.len());
         for frame in written.chunks_exact(4 + 1 + 16 + 16) {
             let id = MessageId::from_bytes(frame[5..21].try_into().expect("16 bytes"));
-            let mut out = Vec::new();
-            Protocol::V1.encode_acknowledgement(id, &mut out);
-            acknowledgements.extend(out);
+            Protocol::V1.encode_acknowledgement(id, &mut acknowledgements);
         }
         let first = self.links[0];
-        self.hear(first, acknowledgements.make_contiguous());
+        self.hear(first, &acknowledgements);
         self.serve();
     }
 

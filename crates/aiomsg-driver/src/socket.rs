@@ -21,7 +21,7 @@ use crate::message::{Message, acknowledge};
 use crate::receipt::PendingReceipt;
 use crate::recv::{self, MessageStream, ReceivedStream, Recv};
 use crate::runtime::{Listener, Runtime, resolve};
-use crate::send::{send_at_once, self, Order, Recipient, Send};
+use crate::send::{self, Order, Recipient, Send, send_at_once};
 use crate::serve;
 use crate::shared::{ListenerId, ListenerTask, Shared, State};
 use crate::timer::TimerDriver;

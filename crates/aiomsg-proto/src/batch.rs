@@ -114,7 +114,10 @@ mod tests {
         let mut frames = Frames::default();
         let wire = Wire { protocol, ids: MessageIds::new(7) };
         for (sequence, payload) in (0..).zip(payloads) {
-            frames.push(wire, Outgoing { payload: payload.clone(), sequence, route: Route::Any, delivery: None });
+            frames.push(
+                wire,
+                Outgoing { payload: payload.clone(), sequence, route: Route::Any, delivery: None },
+            );
         }
         let mut batch = Batch::default();
         batch.fill(&mut vec![1, 2, 3], &mut frames);

@@ -105,7 +105,9 @@ impl Settled {
                 self.usage.add(usage);
                 self.copies.push(entry.key);
             }
-            Kind::AnyTracked | Kind::DirectTracked => self.deliveries.push(KeyData::from_ffi(entry.key).into()),
+            Kind::AnyTracked | Kind::DirectTracked => {
+                self.deliveries.push(KeyData::from_ffi(entry.key).into())
+            }
         }
     }
 }

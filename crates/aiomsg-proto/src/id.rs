@@ -1,5 +1,6 @@
 //! Names for connections, dials and messages.
 
+use core::cmp::Ordering;
 use core::fmt;
 
 use slotmap::{DefaultKey, Key, KeyData};
@@ -41,8 +42,21 @@ key! {
 }
 
 /// The name of one message in at-least-once delivery, 16 bytes, chosen by its sender.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MessageId([u8; 16]);
+
+/// The order of the bytes, found in one step.
+impl Ord for MessageId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        u128::from_be_bytes(self.0).cmp(&u128::from_be_bytes(other.0))
+    }
+}
+
+impl PartialOrd for MessageId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl MessageId {
     /// An id of these bytes.

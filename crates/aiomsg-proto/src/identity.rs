@@ -1,5 +1,6 @@
 //! The 16 bytes by which a socket is known to its peers.
 
+use core::cmp::Ordering;
 use core::fmt;
 use core::str::FromStr;
 
@@ -12,8 +13,21 @@ const CLASSIC_NAMESPACE: Uuid = Uuid::from_u128(0x8b5f_1c0e_6d0a_5a59_9f43_61a1_
 ///
 /// Adapters make a random one unless the user sets it. A socket that keeps its identity across restarts gets what was
 /// held for it by its peers. Printed and parsed as 32 hex digits; the hyphenated UUID form is parsed as well.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Identity([u8; 16]);
+
+/// The order of the bytes, found in one step.
+impl Ord for Identity {
+    fn cmp(&self, other: &Self) -> Ordering {
+        u128::from_be_bytes(self.0).cmp(&u128::from_be_bytes(other.0))
+    }
+}
+
+impl PartialOrd for Identity {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl Identity {
     /// An identity of these bytes.

@@ -7,6 +7,7 @@ use core::mem;
 use bytes::{Buf, Bytes};
 
 use crate::budget::Usage;
+use crate::connection::MessageRun;
 use crate::frame;
 use crate::id::{ConnectionId, MessageId};
 use crate::identity::Identity;
@@ -99,17 +100,18 @@ impl Inbox {
         self.unsettled
     }
 
-    /// Adds the messages whose whole frames these are, each with a head of so many bytes.
-    pub(crate) fn push_frames(
+    /// Adds messages that came side by side.
+    pub(crate) fn push_run(
         &mut self,
         connection: ConnectionId,
         identity: Identity,
-        frames: Bytes,
-        head: usize,
-        messages: usize,
+        run: MessageRun,
+        on_take: bool,
     ) {
+        let MessageRun { frames, head, usage: Usage { messages, .. } } = run;
+        let kind = if on_take { Kind::OnTake } else { Kind::Plain };
         self.messages += messages;
-        self.runs.push_back(Run { connection, identity, kind: Kind::Plain, messages, frames, head });
+        self.runs.push_back(Run { connection, identity, kind, messages, frames, head });
     }
 
     /// Adds one message.

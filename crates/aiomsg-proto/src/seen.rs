@@ -2,6 +2,10 @@
 
 use alloc::collections::{BTreeMap, VecDeque};
 
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+
 use crate::id::{ConnectionId, MessageId};
 use crate::identity::Identity;
 
@@ -21,21 +25,28 @@ pub(crate) enum Seen {
 }
 
 /// The messages that were received lately, by sender.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct SeenMessages {
     peers: BTreeMap<Identity, Window>,
+    /// Ids are the peers' choice, so they must not know how they are hashed.
+    hasher: FixedState,
 }
 
 /// The messages of one sender.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Window {
-    known: BTreeMap<MessageId, Seen>,
+    known: HashMap<MessageId, Seen, FixedState>,
     /// Those that were acknowledged, in that order. The others are bounded by what may wait for the application, and
     /// are remembered for as long as they do.
     acknowledged: VecDeque<MessageId>,
 }
 
 impl SeenMessages {
+    /// Nothing is known. `seed` decides how ids are hashed, and nothing that can be seen.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { peers: BTreeMap::new(), hasher: FixedState::with_seed(seed) }
+    }
+
     /// Notes that a message came on a connection. Returns what was known of it, which is nothing if it is new.
     pub(crate) fn note(
         &mut self,
@@ -43,16 +54,34 @@ impl SeenMessages {
         id: MessageId,
         connection: ConnectionId,
     ) -> Option<Seen> {
-        let window = self.peers.entry(identity).or_default();
-        if let Some(seen) = window.known.get_mut(&id) {
-            let before = *seen;
-            if let Seen::Waiting(latest) = seen {
-                *latest = connection;
+        let Self { peers, hasher } = self;
+        let window = peers.entry(identity).or_insert_with(|| Window::new(hasher.clone()));
+        match window.known.entry(id) {
+            Entry::Occupied(mut seen) => {
+                let before = *seen.get();
+                if let Seen::Waiting(latest) = seen.get_mut() {
+                    *latest = connection;
+                }
+                Some(before)
             }
-            return Some(before);
+            Entry::Vacant(place) => {
+                place.insert(Seen::Waiting(connection));
+                None
+            }
         }
-        window.known.insert(id, Seen::Waiting(connection));
-        None
+    }
+
+    /// As [`note`](Self::note), if the message is new; false, and nothing is noted, if it is not.
+    pub(crate) fn note_new(&mut self, identity: Identity, id: MessageId, connection: ConnectionId) -> bool {
+        let Self { peers, hasher } = self;
+        let window = peers.entry(identity).or_insert_with(|| Window::new(hasher.clone()));
+        match window.known.entry(id) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(place) => {
+                place.insert(Seen::Waiting(connection));
+                true
+            }
+        }
     }
 
     /// Notes that a message is acknowledged. Returns the connection that its acknowledgement belongs on, if it was not
@@ -87,6 +116,10 @@ impl SeenMessages {
 }
 
 impl Window {
+    fn new(hasher: FixedState) -> Self {
+        Self { known: HashMap::with_hasher(hasher), acknowledged: VecDeque::new() }
+    }
+
     fn forget_oldest(&mut self) {
         if let Some(oldest) = self.acknowledged.pop_front() {
             self.known.remove(&oldest);
@@ -118,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_copy_is_known_until_the_window_has_moved_on() {
-        let mut seen = SeenMessages::default();
+        let mut seen = SeenMessages::new(1);
         assert_eq!(note(&mut seen, peer(1), 0), None);
         assert_eq!(note(&mut seen, peer(1), 0), Some(Seen::Waiting(connection())));
         assert_eq!(seen.acknowledge(peer(1), id(0)), Some(connection()));
@@ -136,7 +169,7 @@ mod tests {
 
     #[test]
     fn messages_that_wait_do_not_keep_acknowledged_ones_from_being_forgotten() {
-        let mut seen = SeenMessages::default();
+        let mut seen = SeenMessages::new(1);
         for number in 0..100 {
             note(&mut seen, peer(1), number);
         }
@@ -150,7 +183,7 @@ mod tests {
 
     #[test]
     fn many_peers_share_the_memory_equally() {
-        let mut seen = SeenMessages::default();
+        let mut seen = SeenMessages::new(1);
         let peers = 64;
         for number in 0..IN_ALL / 64 + 10 {
             for from in 0..peers {
@@ -164,7 +197,7 @@ mod tests {
 
     #[test]
     fn forgetting_makes_new() {
-        let mut seen = SeenMessages::default();
+        let mut seen = SeenMessages::new(1);
         note(&mut seen, peer(1), 0);
         seen.forget(peer(1), id(0));
         assert_eq!(note(&mut seen, peer(1), 0), None);

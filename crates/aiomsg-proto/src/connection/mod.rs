@@ -6,9 +6,10 @@ mod outbox;
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 pub use self::handshake::Role;
 pub(crate) use self::liveness::LATE;
@@ -53,7 +54,7 @@ enum Phase {
 
 /// Messages that stand side by side in a stream.
 #[derive(Debug)]
-pub(crate) struct Plain {
+pub(crate) struct MessageRun {
     /// Their frames.
     pub(crate) frames: Bytes,
     /// Bytes of each frame before the payload.
@@ -201,24 +202,28 @@ impl Connection {
         Ok(Some(incoming))
     }
 
-    /// Takes messages that want no acknowledgement off the front of `buffer`, all that stand there side by side and that
-    /// are allowed. Returns them if there are any. Whatever else is there is left to [`receive`](Self::receive).
-    pub(crate) fn receive_plain(
+    /// Takes messages off the front of `buffer`: all that stand there side by side, are allowed, and are alike in that
+    /// none or each of them is to be acknowledged; of the latter those whose id is `new`. Returns them if there are any.
+    /// Whatever else is there is left to [`receive`](Self::receive).
+    pub(crate) fn receive_run(
         &mut self,
         now: Instant,
         buffer: &mut BytesMut,
         mut allowed: Allowance,
-    ) -> Option<Plain> {
+        mut new: impl FnMut(MessageId) -> bool,
+    ) -> Option<MessageRun> {
         self.note_received(now, buffer.len());
         let limit = self.frame_limit();
-        let (mut end, mut head, mut usage) = (0, 0, Usage::default());
+        let (mut end, mut head, mut usage) = (0, None, Usage::default());
         while let Some(rest) = buffer.get(end..)
             && let Some(length) = frame::announced(rest).filter(|length| *length <= limit)
             && let Some(frame) = rest.get(frame::PREFIX..).and_then(|rest| rest.get(..length as usize))
-            && let Some(before) = self.protocol.plain_head(frame)
+            && let Some((before, id)) = self.protocol.message_head(frame)
+            && head.is_none_or(|head| head == before)
             && allowed.take(frame.len())
+            && id.is_none_or(|id| new(MessageId::from_bytes(*id)))
         {
-            head = frame::PREFIX + before;
+            head = Some(before);
             usage.add(Usage::one(frame.len() - before));
             end += frame::PREFIX + frame.len();
         }
@@ -229,7 +234,32 @@ impl Connection {
         };
         self.left_over = buffer.len();
         self.spoken |= frames.is_some();
-        frames.map(|frames| Plain { frames: frames.freeze(), head, usage })
+        let head = frame::PREFIX + head?;
+        Some(MessageRun { frames: frames?.freeze(), head, usage })
+    }
+
+    /// Takes acknowledgements off the front of `buffer`, all that stand there side by side, and adds what they acknowledge
+    /// to `messages`.
+    pub(crate) fn receive_acknowledgements(
+        &mut self,
+        now: Instant,
+        buffer: &mut BytesMut,
+        messages: &mut Vec<MessageId>,
+    ) {
+        self.note_received(now, buffer.len());
+        let limit = self.frame_limit();
+        let mut end = 0;
+        while let Some(rest) = buffer.get(end..)
+            && let Some(length) = frame::announced(rest).filter(|length| *length <= limit)
+            && let Some(frame) = rest.get(frame::PREFIX..).and_then(|rest| rest.get(..length as usize))
+            && let Some(id) = self.protocol.acknowledged(frame)
+        {
+            messages.push(MessageId::from_bytes(*id));
+            end += frame::PREFIX + frame.len();
+        }
+        buffer.advance(end);
+        self.left_over = buffer.len();
+        self.spoken |= end > 0;
     }
 
     /// The longest frame that the peer may send, now that it has introduced itself.

@@ -57,6 +57,25 @@ pub(super) fn decode(mut frame: Bytes) -> Incoming {
     }
 }
 
+/// The same of a message only, without taking it apart: its bytes before the payload, and its id if it has one.
+#[inline]
+pub(super) fn message_head(frame: &[u8]) -> Option<(usize, Option<&[u8; 16]>)> {
+    if frame.is_empty() || frame == HEARTBEAT {
+        return None;
+    }
+    match split_header(frame) {
+        Some((_, REQUEST, body)) => Some((frame.len().saturating_sub(body.len()), frame.first_chunk())),
+        Some((_, REPLY, [])) => None,
+        Some(_) | None => Some((0, None)),
+    }
+}
+
+/// The id in an acknowledgement.
+#[inline]
+pub(super) fn acknowledged(frame: &[u8]) -> Option<&[u8; 16]> {
+    matches!(split_header(frame), Some((_, REPLY, []))).then(|| frame.first_chunk()).flatten()
+}
+
 /// Whether a classic peer would take `payload` for something other than itself: a heartbeat, the end of the
 /// connection, or a message with a header. Sent as a request, whose header the receiver strips, it arrives unchanged.
 #[inline]

@@ -65,12 +65,21 @@ impl Protocol {
         }
     }
 
-    /// If a frame is a message that wants no acknowledgement: its bytes before the payload.
+    /// If a frame is a message: its bytes before the payload, and the id under which it is to be acknowledged, if it is.
     #[inline]
-    pub(crate) fn plain_head(self, frame: &[u8]) -> Option<usize> {
+    pub(crate) fn message_head(self, frame: &[u8]) -> Option<(usize, Option<&[u8; 16]>)> {
         match self {
-            Self::V1 => (frame.first() == Some(&v1::DATA)).then_some(1),
-            Self::Classic(_) => (!classic::is_ambiguous(frame)).then_some(0),
+            Self::V1 => v1::message_head(frame),
+            Self::Classic(_) => classic::message_head(frame),
+        }
+    }
+
+    /// The id of the message that a frame acknowledges, if it does that.
+    #[inline]
+    pub(crate) fn acknowledged(self, frame: &[u8]) -> Option<&[u8; 16]> {
+        match self {
+            Self::V1 => v1::acknowledged(frame),
+            Self::Classic(_) => classic::acknowledged(frame),
         }
     }
 

@@ -56,6 +56,25 @@ pub(super) fn decode(mut frame: Bytes) -> Incoming {
     }
 }
 
+/// The same of a message only, without taking it apart: its bytes before the payload, and its id if it has one.
+#[inline]
+pub(super) fn message_head(frame: &[u8]) -> Option<(usize, Option<&[u8; 16]>)> {
+    match frame.split_first()? {
+        (&DATA, _) => Some((1, None)),
+        (&DATA_REQ, body) => Some((17, Some(body.first_chunk()?))),
+        _ => None,
+    }
+}
+
+/// The id in an acknowledgement.
+#[inline]
+pub(super) fn acknowledged(frame: &[u8]) -> Option<&[u8; 16]> {
+    match frame.split_first()? {
+        (&ACK, body) => body.first_chunk(),
+        _ => None,
+    }
+}
+
 fn take_id(frame: &mut Bytes) -> Option<MessageId> {
     let id = MessageId::from_bytes(*frame.first_chunk()?);
     frame.advance(size_of::<MessageId>());

@@ -29,7 +29,8 @@ pub(super) struct Awaiting {
 }
 
 impl Awaiting {
-    fn push(&mut self, identity: Identity, id: MessageId, deadline: Option<Instant>) {
+    #[inline]
+    pub(super) fn push(&mut self, identity: Identity, id: MessageId, deadline: Option<Instant>) {
         self.messages.push_back((identity, id));
         match (self.deadlines.back_mut(), deadline) {
             (_, None) => {}
@@ -120,7 +121,7 @@ impl Socket {
         self.arm_late_acknowledgement();
     }
 
-    fn arm_late_acknowledgement(&mut self) {
+    pub(super) fn arm_late_acknowledgement(&mut self) {
         if let Some(at) = self.receiver.awaiting.next_deadline() {
             self.timers.arm(TimerKey::LateAcknowledgement, &mut self.late_acknowledgement, at);
         }

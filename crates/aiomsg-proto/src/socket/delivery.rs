@@ -281,7 +281,9 @@ impl Socket {
         self.arm_resend(id);
     }
 
-    /// A peer has acknowledged a message. It counts only from the peer that has it, or had it last.
+    /// A peer has acknowledged a message. It counts only from the peer that has it, or had it last. The room that this
+    /// makes in the window of the connection is used by [`use_window`](Self::use_window), once for all that came
+    /// together.
     pub(super) fn handle_acknowledgement(&mut self, id: ConnectionId, message: MessageId) {
         let Some(key) = self.ids.key(message) else { return };
         let Some(from) = self.links.get(id.0).and_then(|link| link.identity()) else { return };
@@ -290,17 +292,24 @@ impl Socket {
         }
         let Some(delivery) = self.deliveries.end(key, Receipt::Acknowledged { by: from }) else { return };
         self.metrics.acknowledged.add(delivery.usage());
-        self.unbind_ended(&delivery);
+        if let Some(bound) = self.unbind_ended(&delivery).filter(|bound| *bound != id) {
+            self.use_window(bound);
+        }
         self.release(delivery.usage());
     }
 
-    /// A message is done with: whoever had it has room for another.
-    fn unbind_ended(&mut self, delivery: &Delivery) {
-        let Some(id) = delivery.connection else { return };
-        let Some(link) = self.links.get_mut(id.0) else { return };
+    /// A message is done with: the connection that had it, which is returned, has room for another.
+    fn unbind_ended(&mut self, delivery: &Delivery) -> Option<ConnectionId> {
+        let id = delivery.connection?;
+        let link = self.links.get_mut(id.0)?;
         link.unacknowledged.count = link.unacknowledged.count.saturating_sub(1);
         link.unacknowledged.stale |= !delivery.sent;
-        let identity = link.identity();
+        Some(id)
+    }
+
+    /// Gives a connection that has room in its window what waits for that.
+    pub(super) fn use_window(&mut self, id: ConnectionId) {
+        let identity = self.links.get(id.0).and_then(|link| link.identity());
         self.enter_ring(id);
         if let Some(identity) = identity {
             self.release_held(identity);
@@ -352,7 +361,9 @@ impl Socket {
         if let Some(identity) = delivery.owner {
             self.events.push(Event::Expired { identity, dropped });
         }
-        self.unbind_ended(&delivery);
+        if let Some(id) = self.unbind_ended(&delivery) {
+            self.use_window(id);
+        }
         self.release(dropped);
     }
 

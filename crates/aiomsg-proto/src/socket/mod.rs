@@ -162,7 +162,7 @@ impl Socket {
             receiver: Receiver::new(config.receive_buffer),
             deliveries: Deliveries::default(),
             standstill: Standstill::new(now),
-            seen: SeenMessages::default(),
+            seen: SeenMessages::new(rng.u64(..)),
             config: Arc::new(config),
             identity,
             rng,

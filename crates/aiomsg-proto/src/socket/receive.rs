@@ -1,6 +1,7 @@
 //! What was received and not taken yet, and who may be read.
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
 use bytes::{Bytes, BytesMut};
 
@@ -8,13 +9,14 @@ use super::acknowledge::Awaiting;
 use super::link::Link;
 use super::{Ready, Socket};
 use crate::budget::{Allowance, Limit, Usage};
-use crate::config::Receive;
-use crate::connection::Plain;
+use crate::config::{Acknowledge, Receive};
+use crate::connection::MessageRun;
 use crate::dialect::Incoming;
 use crate::error::CloseReason;
 use crate::event::Event;
 use crate::frame;
-use crate::id::ConnectionId;
+use crate::id::{ConnectionId, MessageId};
+use crate::identity::Identity;
 use crate::inbox::{Answer, Inbox};
 
 /// A frame that is longer than this has its bytes set aside in the receive buffer before it has arrived in full.
@@ -40,6 +42,8 @@ pub(super) struct Receiver {
     /// Connections that are not read for now, those that have waited longest first.
     paused: VecDeque<ConnectionId>,
     announced: bool,
+    /// What acknowledgements that came together name; empty in between.
+    acknowledged: Vec<MessageId>,
 }
 
 impl Receiver {
@@ -53,6 +57,7 @@ impl Receiver {
             awaiting: Awaiting::default(),
             paused: VecDeque::new(),
             announced: false,
+            acknowledged: Vec::new(),
         }
     }
 
@@ -136,11 +141,17 @@ impl Receiver {
         self.inbox.push(id, identity, payload, answer);
     }
 
-    fn push_plain(&mut self, id: ConnectionId, link: &mut Link, plain: Plain) {
-        let Some(identity) = link.identity() else { return };
-        self.held.add(plain.usage);
-        link.held.add(plain.usage);
-        self.inbox.push_frames(id, identity, plain.frames, plain.head, plain.usage.messages);
+    fn push_run(
+        &mut self,
+        id: ConnectionId,
+        identity: Identity,
+        link: &mut Link,
+        run: MessageRun,
+        on_take: bool,
+    ) {
+        self.held.add(run.usage);
+        link.held.add(run.usage);
+        self.inbox.push_run(id, identity, run, on_take);
     }
 
     pub(super) fn has_paused(&self) -> bool {
@@ -175,7 +186,8 @@ impl Socket {
     pub(super) fn receive(&mut self, id: ConnectionId, buffer: &mut BytesMut) -> Result<(), CloseReason> {
         loop {
             let discards = self.discards(id);
-            self.take_in_plain(id, buffer, discards);
+            self.take_in_acknowledgements(id, buffer);
+            self.take_in_run(id, buffer, discards);
             let Some(link) = self.links.get_mut(id.0).filter(|link| link.paused.is_none()) else {
                 return Ok(());
             };
@@ -195,7 +207,10 @@ impl Socket {
                 Some(Incoming::Message(payload)) => self.take_in(id, payload, Answer::Nothing),
                 Some(Incoming::Request(message, payload)) => self.take_in_request(id, message, payload),
                 Some(Incoming::Greeting(greeting)) => self.handle_greeting(id, greeting)?,
-                Some(Incoming::Acknowledgement(message)) => self.handle_acknowledgement(id, message),
+                Some(Incoming::Acknowledgement(message)) => {
+                    self.handle_acknowledgement(id, message);
+                    self.use_window(id);
+                }
                 Some(Incoming::Heartbeat | Incoming::Skipped(_)) => {}
                 None => return Ok(()),
             }
@@ -240,17 +255,55 @@ impl Socket {
         }
     }
 
-    /// Takes in what stands at the front of `buffer` and has a place, in one step.
-    fn take_in_plain(&mut self, id: ConnectionId, buffer: &mut BytesMut, discards: bool) {
+    /// Takes acknowledgements in that stand at the front of `buffer`, in one step.
+    fn take_in_acknowledgements(&mut self, id: ConnectionId, buffer: &mut BytesMut) {
         let Some(link) = self.links.get_mut(id.0) else { return };
-        if discards || link.paused.is_some() || !link.reserved.is_empty() || !link.connection.is_established() {
+        if link.unacknowledged.count() == 0 || link.paused.is_some() || !link.connection.is_established() {
             return;
         }
+        let mut messages = core::mem::take(&mut self.receiver.acknowledged);
+        link.connection.receive_acknowledgements(self.now, buffer, &mut messages);
+        if !messages.is_empty() {
+            for message in messages.drain(..) {
+                self.handle_acknowledgement(id, message);
+            }
+            self.use_window(id);
+        }
+        self.receiver.acknowledged = messages;
+    }
+
+    /// Takes in what stands at the front of `buffer` and has a place, in one step.
+    fn take_in_run(&mut self, id: ConnectionId, buffer: &mut BytesMut, discards: bool) {
+        let Some(link) = self.links.get_mut(id.0) else { return };
+        if discards || link.paused.is_some() || !link.reserved.is_empty() || !link.connection.is_established()
+        {
+            return;
+        }
+        let Some(identity) = link.identity() else { return };
         let allowance = self.receiver.allowance(link);
-        if let Some(plain) = link.connection.receive_plain(self.now, buffer, allowance) {
-            self.metrics.received.add(plain.usage);
-            self.receiver.push_plain(id, link, plain);
+        let at_latest = match self.config.acknowledge {
+            Acknowledge::OnTake { at_latest } => Some(at_latest),
+            Acknowledge::OnReceive | Acknowledge::Manual => None,
+        };
+        let deadline = at_latest.flatten().map(|patience| self.now + patience);
+        let mut requests = false;
+        // A copy of one that is known needs more thought.
+        let new = |message| {
+            let new = at_latest.is_some() && self.seen.note_new(identity, message, id);
+            if new {
+                self.receiver.awaiting.push(identity, message, deadline);
+            }
+            requests |= new;
+            new
+        };
+        let run = link.connection.receive_run(self.now, buffer, allowance, new);
+        if let Some(run) = run {
+            self.metrics.received.add(run.usage);
+            self.receiver.push_run(id, identity, link, run, requests);
             self.announce_received();
+            if requests {
+                self.arm_late_acknowledgement();
+            }
         }
     }
 
