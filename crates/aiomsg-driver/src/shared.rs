@@ -20,14 +20,15 @@ use shuttle::sync::{
 
 use aiomsg_proto::{ConnectionId, DialId, Event, Identity, Inbox, Instant, Ready, ReceiptId, Socket};
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 use crate::events::EventLog;
 use crate::io::Clock;
 use crate::receipt::ReceiptState;
 use crate::waiters::Waiters;
 
-/// Tasks to be woken once the lock is released.
-pub(crate) type Wakes = Vec<Waker>;
+/// Tasks to be woken once the lock is released: mostly one or two, which need no memory.
+pub(crate) type Wakes = SmallVec<[Waker; 4]>;
 
 /// A socket as all its tasks share it.
 pub(crate) struct Shared {

@@ -26,9 +26,13 @@ pub struct Batch {
     control_written: usize,
     frames: Frames,
     settled: Settled,
-    /// It has carried messages since it was last to be freed.
-    used: bool,
+    /// How often it was to be freed since it last carried a message.
+    unused: u8,
 }
+
+/// A batch that carries nothing is freed when it was to be freed so often: who answers what comes has nothing to write
+/// every other time.
+const UNUSED: u8 = 8;
 
 impl Batch {
     /// Whether all of it was taken by the link.
@@ -64,12 +68,13 @@ impl Batch {
         }
     }
 
-    /// Frees the buffers of a batch that is written, if it has carried no message since this was last called. Adapters
-    /// call this whenever a connection has nothing to do: one that has only its heartbeats costs little, and one that
-    /// has something now and then keeps its buffers.
+    /// Frees the buffers of a batch that is written, if it has carried no message when this was last called a few times.
+    /// Adapters call this whenever a connection has nothing to do: one that has only its heartbeats costs little, and one
+    /// that has something now and then keeps its buffers.
     pub fn shrink(&mut self) {
-        if !mem::take(&mut self.used) && self.is_empty() && self.settled.is_empty() {
-            *self = Self::default();
+        self.unused = self.unused.saturating_add(1);
+        if self.unused >= UNUSED && self.is_empty() && self.settled.is_empty() {
+            *self = Self { unused: UNUSED, ..Self::default() };
         }
     }
 
@@ -77,7 +82,9 @@ impl Batch {
     pub(crate) fn fill(&mut self, control: &mut Vec<u8>, frames: &mut Frames) {
         debug_assert!(self.is_empty(), "a batch is filled only when it is written");
         mem::swap(&mut self.control, control);
-        self.used |= !frames.is_empty();
+        if !frames.is_empty() {
+            self.unused = 0;
+        }
         mem::swap(&mut self.frames, frames);
     }
 
