@@ -132,6 +132,22 @@ fn silence_of_who_accepts_ends_ten_seconds_after_the_dial_began() {
     assert_eq!(at.saturating_duration_since(start), SECOND * 10);
 }
 
+/// The clock of the dialler goes ahead while its dial is on its way, and nothing tells that from a slow one.
+#[test]
+fn a_peer_has_time_to_introduce_itself_however_long_the_dial_took() {
+    for ahead in [Duration::from_millis(9_990), SECOND * 10, Duration::from_millis(10_900)] {
+        let mut net = Network::new(8);
+        let (near, far) = (net.socket(Config::default()), net.socket(Config::default()));
+        net.listen(far, "far");
+        net.set_latency(MILLISECOND * 30, MILLISECOND * 30);
+        net.dial(near, "far");
+        net.set_clock_ahead(near, ahead);
+        net.run_for(SECOND);
+        assert_eq!(refusals(&net, near), [], "{ahead:?}");
+        assert_eq!(net.node(near).peer_count(), 1, "{ahead:?}");
+    }
+}
+
 #[test]
 fn a_failure_that_is_told_too_late_is_not_told_of_another_one() {
     let (mut net, node, dial) = dialling(Config::default());

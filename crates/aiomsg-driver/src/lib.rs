@@ -21,10 +21,10 @@
 //!                        accept loop, Acceptor
 //! ```
 //!
-//! `send` only queues under the lock and wakes the connection's task if that was idle. That task takes a batch of
-//! messages, encodes and writes it without the lock, reads, and hands what it read to the core in one step. `recv` takes
-//! over all that has arrived at once, and hands it out one by one. State changes under the lock; tasks are woken when it
-//! is released.
+//! `send` only lines a message up, as it will be written, under the lock, and wakes the connection's task if that was
+//! idle. That task takes a batch of messages and writes it without the lock, reads, and hands what it read to the core in
+//! one step. `recv` takes over all that has arrived at once, and cuts it off message by message. State changes under the
+//! lock; tasks are woken when it is released.
 mod acceptor;
 mod address;
 mod builder;

@@ -141,9 +141,11 @@ impl Connection {
         connection
     }
 
-    /// Lets the time for the introduction run from `start`, before now, when the dial began.
-    pub(crate) fn started_at(&mut self, start: Instant) {
-        self.phase = Phase::Introducing { until: start + self.config.handshake_timeout };
+    /// Lets the time for the introduction run from `start`, before now, when the dial began. A tenth of it is left in any
+    /// case: if the beginning was long ago, our machine slept, perhaps, and the peer has had no time yet.
+    pub(crate) fn started_at(&mut self, start: Instant, now: Instant) {
+        let timeout = self.config.handshake_timeout;
+        self.phase = Phase::Introducing { until: (start + timeout).max(now + timeout / 10) };
     }
 
     /// Takes the next frame off the front of `buffer`, the bytes from the peer that were not taken yet.

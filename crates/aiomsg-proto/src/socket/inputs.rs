@@ -46,7 +46,7 @@ impl Socket {
         }
         let mut connection =
             Connection::assemble(self.config.clone(), self.identity, role, self.ids, self.now);
-        connection.started_at(started);
+        connection.started_at(started, self.now);
         let id = ConnectionId(self.links.insert(Link::new(connection, origin, address.into())));
         match origin {
             Origin::Accepted => self.note_introduction(id),
