@@ -148,6 +148,25 @@ fn a_peer_has_time_to_introduce_itself_however_long_the_dial_took() {
     }
 }
 
+/// Both ends of a connection, in the middle of the introduction.
+#[test]
+fn who_sleeps_through_an_introduction_goes_on_with_it() {
+    for ahead in 3..15 {
+        for sleeper in [0, 1] {
+            let mut net = Network::new(8);
+            let nodes = [net.socket(Config::default()), net.socket(Config::default())];
+            net.listen(nodes[1], "far");
+            net.set_latency(MILLISECOND * 60, MILLISECOND * 60);
+            net.dial(nodes[0], "far");
+            net.run_for(MILLISECOND * 70 + MILLISECOND * 60 * (1 - sleeper as u32));
+            net.set_clock_ahead(nodes[sleeper], SECOND * ahead);
+            net.run_for(SECOND);
+            assert_eq!(refusals(&net, nodes[sleeper]), [], "{ahead} s, {sleeper}");
+            assert_eq!(net.node(nodes[0]).peer_count(), 1, "{ahead} s, {sleeper}");
+        }
+    }
+}
+
 #[test]
 fn a_failure_that_is_told_too_late_is_not_told_of_another_one() {
     let (mut net, node, dial) = dialling(Config::default());

@@ -383,7 +383,11 @@ impl Connection {
     /// When [`handle_timeout`](Self::handle_timeout) must be called, if nothing happens before.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Introducing { until } | Phase::Yielding { until } => Some(until),
+            // It is looked now and then: who looks too late knows that he slept, and the peer had no time meanwhile.
+            Phase::Introducing { until } => {
+                Some(until.min(self.liveness.heartbeat_at(self.config.handshake_timeout / 10)))
+            }
+            Phase::Yielding { until } => Some(until),
             Phase::Introduced => None,
             Phase::Open => {
                 let dead = self.liveness.dead_at(self.config.heartbeat_timeout);
@@ -402,13 +406,16 @@ impl Connection {
     /// # Errors
     /// The connection must be closed, for this reason.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), CloseReason> {
-        let slept = self.notice_sleep(now);
-        match &mut self.phase {
-            Phase::Introducing { until } | Phase::Finishing { until: Some(until) } if slept => {
-                *until = (*until).max(now + LATE);
+        self.notice_sleep(now);
+        match self.phase {
+            Phase::Introducing { until } if until <= now => return Err(CloseReason::HandshakeTimeout),
+            Phase::Introducing { .. } => {
+                if self.poll_timeout().is_some_and(|look| look <= now) {
+                    self.liveness.note_written(now);
+                }
+                return Ok(());
             }
-            Phase::Introducing { until } if *until <= now => return Err(CloseReason::HandshakeTimeout),
-            Phase::Finishing { until: Some(until) } if *until <= now && !self.liveness.is_paused() => {
+            Phase::Finishing { until: Some(until) } if until <= now && !self.liveness.is_paused() => {
                 return Err(CloseReason::Ended);
             }
             Phase::Open | Phase::Finishing { until: None } => {
@@ -416,11 +423,8 @@ impl Connection {
                     return Err(CloseReason::Silent);
                 }
             }
-            Phase::Yielding { until } if *until <= now => self.finish(now),
-            Phase::Introducing { .. }
-            | Phase::Introduced
-            | Phase::Yielding { .. }
-            | Phase::Finishing { .. } => {}
+            Phase::Yielding { until } if until <= now => self.finish(now),
+            Phase::Introduced | Phase::Yielding { .. } | Phase::Finishing { .. } => {}
         }
         let due = self.liveness.heartbeat_at(self.config.heartbeat_interval) <= now;
         if self.phase == Phase::Open && due {
@@ -435,12 +439,15 @@ impl Connection {
     }
 
     /// If something was due long ago, the machine slept: what the peer sent meanwhile is read first.
-    fn notice_sleep(&mut self, now: Instant) -> bool {
+    fn notice_sleep(&mut self, now: Instant) {
         let late = self.poll_timeout().map_or(Duration::ZERO, |due| now.saturating_duration_since(due));
-        if late > LATE {
-            self.liveness.note_slept(now, self.config.heartbeat_timeout);
+        if late <= LATE {
+            return;
         }
-        late > LATE
+        self.liveness.note_slept(now, self.config.heartbeat_timeout);
+        if let Phase::Introducing { until } | Phase::Finishing { until: Some(until) } = &mut self.phase {
+            *until = (*until).max(now + LATE);
+        }
     }
 
     /// How many bytes the link may read now, in addition to the `buffered` ones that were not taken yet; zero if it
