@@ -345,6 +345,62 @@ fn disconnect_of_all_subscribers_at_once_loses_nothing() {
     assert_eq!(got(&net, next), messages);
 }
 
+/// What waited for the first subscriber is more than may wait at one. Who comes next can take the next message at once,
+/// and the first one, in the middle of what it was given, is not slow for that.
+#[test]
+fn subscribers_that_come_to_a_backlog_do_not_have_each_other_disconnected() {
+    let config = publishing().slow_peer(SlowPeer::Disconnect).peer_queue(Limit::new(100, 20_000));
+    let (mut net, server) = server(config);
+    net.set_latency(MOMENT, MOMENT);
+    net.set_capacity(10_000);
+    net.listen(server, "backlog");
+    let backlog: Vec<Bytes> = (0..20).map(|number| vec![number; 30_000].into()).collect();
+    for message in &backlog {
+        net.send(server, message.clone()).expect("there is room");
+    }
+    let subscribers: Vec<NodeId> = (0..3)
+        .map(|_| {
+            let subscriber = net.socket(Config::default());
+            net.dial(subscriber, "backlog");
+            net.run_for(SECOND);
+            subscriber
+        })
+        .collect();
+    net.run_until("all is handed over", SECOND * 300, |net| {
+        net.node(server).metrics().send_held == Usage::default()
+    });
+    net.run_for(SECOND);
+    assert_eq!(departures(&net, server), []);
+    assert_eq!(net.payloads(subscribers[0]), backlog);
+    assert!(backlog.ends_with(&net.payloads(subscribers[2])) && !net.payloads(subscribers[2]).is_empty());
+}
+
+/// One that has stalled holds the others up for a second, and no longer.
+#[test]
+fn who_takes_nothing_of_a_backlog_is_disconnected_after_a_second() {
+    let config = publishing().slow_peer(SlowPeer::Disconnect).peer_queue(Limit::new(3, 1 << 20));
+    let (mut net, server) = server(config);
+    let messages = numbered(100);
+    for message in &messages {
+        net.send(server, message.clone()).expect("there is room");
+    }
+    stalled(&mut net, 1);
+    net.run_for(MOMENT);
+    let fast = subscriber(&mut net, 2);
+    let took =
+        net.run_until("the stalled one is gone", SECOND * 5, |net| !departures(net, server).is_empty());
+    assert!(took <= SECOND, "{took:?}");
+    net.run_for(SECOND);
+    assert_eq!(departures(&net, server), [CloseReason::SlowPeer]);
+    assert_eq!(net.node(server).metrics().send_held, Usage::default());
+    // What the stalled one was given comes back with the end of its connection, behind what went on meanwhile.
+    let mut got = got(&net, fast);
+    got.sort();
+    let mut all = messages;
+    all.sort();
+    assert_eq!(got, all);
+}
+
 #[test]
 fn block_holds_up_the_sender_until_the_slow_one_reads() {
     let (mut net, server) = server(short_queues(SlowPeer::Block(SECOND * 3)));

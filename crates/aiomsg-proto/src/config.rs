@@ -90,7 +90,8 @@ pub enum SlowPeer {
     DropNewest,
     /// It misses the oldest messages that wait for it, never those already being written. Nobody else notices.
     DropOldest,
-    /// It is disconnected. Nobody else notices.
+    /// It is disconnected. Nobody else notices. While messages wait that were published when nobody was there, it has a
+    /// second to take some of what it was given, or those who come would have each other disconnected.
     Disconnect,
     /// Sending waits for it, for all peers, but no longer than this; then it is disconnected.
     Block(Duration),

@@ -7,8 +7,10 @@ use bytes::BytesMut;
 
 use super::dials::{DialState, Outcome};
 use super::link::Link;
+use super::routing::BACKLOG_PATIENCE;
 use super::{Socket, TimerKey};
 use crate::batch::Batch;
+use crate::config::SlowPeer;
 use crate::connection::{Connection, LATE, Role};
 use crate::error::{CloseReason, ConnectionRefused};
 use crate::event::Origin;
@@ -275,7 +277,15 @@ impl Socket {
                 link.blocking_until = Some(self.now + LATE);
                 self.timers.arm(TimerKey::SlowPeer(id), &mut link.slow, self.now + LATE);
             }
-            Some(until) if until <= self.now => self.abort(id, CloseReason::SlowPeer),
+            Some(until) if until <= self.now => {
+                let moved = link.moved_at + BACKLOG_PATIENCE;
+                if self.config.slow_peer == SlowPeer::Disconnect && moved > self.now {
+                    link.blocking_until = Some(moved);
+                    self.timers.arm(TimerKey::SlowPeer(id), &mut link.slow, moved);
+                } else {
+                    self.abort(id, CloseReason::SlowPeer);
+                }
+            }
             Some(until) => self.timers.arm(TimerKey::SlowPeer(id), &mut link.slow, until),
             None => {}
         }

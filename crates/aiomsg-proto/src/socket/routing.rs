@@ -1,6 +1,7 @@
 //! Who gets a message, and where messages go that come back.
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
+use core::time::Duration;
 
 use super::publish::{Abandoned, Log};
 use super::{Ready, Socket, TimerKey};
@@ -12,6 +13,10 @@ use crate::frames::Settled;
 use crate::id::ConnectionId;
 use crate::identity::Identity;
 use crate::outgoing::{self, Outgoing, Route};
+
+/// While messages wait to be published that nobody was there for, a subscriber that would be disconnected for being slow
+/// has so long to take some of what it was given.
+pub(super) const BACKLOG_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The messages that are bound to no peer, and who is next.
 #[derive(Debug, Default)]
@@ -153,8 +158,14 @@ impl Socket {
     pub(super) fn is_blocked(&mut self, bytes: usize) -> bool {
         let SlowPeer::Block(patience) = self.config.slow_peer else { return false };
         let full = self.router.log.full_for(bytes);
-        for id in &full {
-            let until = self.now + patience;
+        self.wait_for(&full, patience);
+        !full.is_empty()
+    }
+
+    /// Gives subscribers that are full so much time from now on, or from when they have been waited for.
+    fn wait_for(&mut self, full: &BTreeSet<ConnectionId>, patience: Duration) {
+        let until = self.now + patience;
+        for id in full {
             if let Some(link) = self.links.get_mut(id.0)
                 && link.blocking_until.is_none()
             {
@@ -162,7 +173,6 @@ impl Socket {
                 self.timers.arm(TimerKey::SlowPeer(*id), &mut link.slow, until);
             }
         }
-        !full.is_empty()
     }
 
     /// Publishes the message at the front of the queue; false if it must wait. A `fresh` one is missed by subscribers
@@ -177,6 +187,12 @@ impl Socket {
         let full = self.router.log.full_for(bytes);
         let must_wait = match self.config.slow_peer {
             SlowPeer::Block(_) => !full.is_empty(),
+            SlowPeer::Disconnect if !fresh => {
+                // Who has come just now could take it at once, and would have all others disconnected, which come back
+                // and do the same to that one.
+                self.wait_for(&full, BACKLOG_PATIENCE);
+                !full.is_empty()
+            }
             SlowPeer::DropNewest | SlowPeer::DropOldest | SlowPeer::Disconnect => {
                 !fresh && full.len() >= self.router.log.following()
             }
