@@ -106,7 +106,7 @@ impl Settled {
                 self.copies.push(entry.key);
             }
             Kind::AnyTracked | Kind::DirectTracked => {
-                self.deliveries.push(KeyData::from_ffi(entry.key).into())
+                self.deliveries.push(KeyData::from_ffi(entry.key).into());
             }
         }
     }
