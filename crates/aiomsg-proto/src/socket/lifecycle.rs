@@ -64,6 +64,8 @@ impl Socket {
         link.open_since = Some(self.now);
         link.waits_for_holder = None;
         let (Some(identity), Some(protocol)) = (link.identity(), link.connection.protocol()) else { return };
+        // The introduction is over: nobody need look at it any more.
+        self.timers.disarm(TimerKey::Connection(id), &mut link.armed);
         self.router.open += 1;
         self.metrics.connected += 1;
         let (origin, address) = (link.origin, link.address.clone());
