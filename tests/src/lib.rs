@@ -12,6 +12,7 @@ extern crate alloc;
 mod check;
 pub mod company;
 mod connection;
+pub mod crowd;
 mod drive;
 mod faults;
 pub mod fuzzing;

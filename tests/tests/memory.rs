@@ -5,47 +5,20 @@
 
 #![expect(clippy::print_stdout, reason = "what was measured, for who wants to know")]
 
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
-use aiomsg_proto::Identity;
-use aiomsg_tests::wire;
+use aiomsg_tests::crowd::{self, Says};
 use aiomsg_tokio::Socket;
+use clap::ValueEnum;
 use peak_alloc::PeakAlloc;
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
-/// Set in the process of the peers: where to connect, how many of them, and what each says.
-const PEERS: &str = "AIOMSG_TEST_PEERS";
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// What a peer says.
-#[derive(Clone, Copy, Debug)]
-enum Says {
-    Nothing,
-    /// Most of an introduction that is as long as one may be.
-    HalfAnIntroduction,
-    Hello,
-    /// A proper introduction, and the start of a message that is as long as one may be.
-    HugeMessage,
-}
-
-impl Says {
-    const ALL: [Self; 4] = [Self::Nothing, Self::HalfAnIntroduction, Self::Hello, Self::HugeMessage];
-
-    fn bytes(self, number: u32) -> Vec<u8> {
-        let hello = wire::hello(Identity::from_bytes(u128::from(number + 1).to_be_bytes()));
-        match self {
-            Self::Nothing => Vec::new(),
-            Self::HalfAnIntroduction => [&255_u32.to_be_bytes()[..], &[7; 200]].concat(),
-            Self::Hello => hello,
-            Self::HugeMessage => [&hello[..], &(64_u32 << 20).to_be_bytes(), &[3; 2_000]].concat(),
-        }
-    }
-}
 
 /// The process of the peers; it ends with this value.
 struct Peers {
@@ -56,17 +29,16 @@ struct Peers {
 impl Peers {
     /// Returns when all have connected and said what they have to say.
     fn start(address: SocketAddr, count: u32, says: Says) -> Self {
-        let program = std::env::current_exe().expect("this program");
-        let mut child = Command::new(program)
-            .args(["--exact", "be_the_peers", "--include-ignored", "--nocapture"])
-            .env(PEERS, format!("{address} {count} {}", says as usize))
+        let says = says.to_possible_value().expect("it has a name");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_crowd"))
+            .args([&address.to_string(), &count.to_string(), says.get_name()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("it can be run");
         let stays = child.stdin.take().expect("piped");
         let said = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let all_there = said.map_while(Result::ok).any(|line| line.contains("all there"));
+        let all_there = said.map_while(Result::ok).any(|line| line == crowd::ALL_THERE);
         assert!(all_there, "the peers failed");
         Self { child, _stays: stays }
     }
@@ -76,28 +48,6 @@ impl Drop for Peers {
     fn drop(&mut self) {
         self.child.kill().and_then(|()| self.child.wait()).expect("it was running");
     }
-}
-
-#[test]
-#[ignore = "a part of the test below, as a process of its own"]
-fn be_the_peers() {
-    let Ok(task) = std::env::var(PEERS) else { return };
-    let mut words = task.split(' ');
-    let mut word = || words.next().expect("three words");
-    let address = word();
-    let count: u32 = word().parse().expect("a number");
-    let says = Says::ALL[word().parse::<usize>().expect("a number")];
-    let peers: Vec<TcpStream> = (0..count)
-        .map(|number| {
-            let mut peer = TcpStream::connect(address).expect("somebody accepts");
-            // Who says too much is hung up on, perhaps.
-            drop(peer.write_all(&says.bytes(number)));
-            peer
-        })
-        .collect();
-    println!("all there");
-    drop(io::stdin().read(&mut [0]));
-    drop(peers);
 }
 
 /// What each of `count` peers costs a socket that is well otherwise.
