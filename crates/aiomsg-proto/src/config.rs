@@ -90,8 +90,9 @@ pub enum SlowPeer {
     DropNewest,
     /// It misses the oldest messages that wait for it, never those already being written. Nobody else notices.
     DropOldest,
-    /// It is disconnected. Nobody else notices. While messages wait that were published when nobody was there, it has a
-    /// second to take some of what it was given, or those who come would have each other disconnected.
+    /// It is disconnected, and nobody else notices. Only while messages wait that were published when nobody was there,
+    /// it has one second to take some of what it was given, and the others wait with it: or those who come would have each
+    /// other disconnected.
     Disconnect,
     /// Sending waits for it, for all peers, but no longer than this; then it is disconnected.
     Block(Duration),
