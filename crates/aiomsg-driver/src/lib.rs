@@ -27,6 +27,7 @@
 //! lock; tasks are woken when it is released.
 mod acceptor;
 mod address;
+mod buffers;
 mod builder;
 mod dialer;
 mod events;

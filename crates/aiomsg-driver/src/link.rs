@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use aiomsg_proto::{Batch, CloseReason, ConnectionId, Instant, LinkState};
 use bytes::BytesMut;
 
+use crate::buffers::Buffers;
 use crate::io::Link;
 use crate::shared::{Shared, State};
 
@@ -22,7 +23,11 @@ const SLICES: usize = 64;
 const FIRST_READ: usize = 4 * 1024;
 
 /// The largest read, in bytes.
-const LARGEST_READ: usize = 256 * 1024;
+const LARGEST_READ: usize = 128 * 1024;
+
+/// With so many bytes of messages received and not taken, the application gets its turn before more is read. What is taken
+/// soon is still in the caches of the processor.
+const READ_AHEAD: usize = 64 * 1024;
 
 /// Serves one connection: reads, writes, and closes it when the core says so. An adapter spawns one for each; it ends
 /// with the connection.
@@ -40,6 +45,15 @@ pub struct LinkDriver<L> {
     ended: bool,
 }
 
+/// What the core says is to be done.
+struct Advice {
+    state: LinkState,
+    /// So many bytes may be read at most.
+    most: usize,
+    /// The application has much to take before more is read.
+    ahead: bool,
+}
+
 /// What was read and not taken by the core, and how much to read next.
 #[derive(Debug)]
 struct Reader {
@@ -55,7 +69,7 @@ impl<L: Link> LinkDriver<L> {
     }
 
     /// Tells the core what was done, and asks what to do: all in one step.
-    fn consult(&mut self, cx: &Context<'_>) -> (LinkState, usize) {
+    fn consult(&mut self, cx: &Context<'_>) -> Advice {
         let Self { id, batch, reader, .. } = self;
         let id = *id;
         let consult = |state: &mut State, now: Instant| {
@@ -67,7 +81,11 @@ impl<L: Link> LinkDriver<L> {
             if state.core.transmit(now, id, batch) {
                 state.sent_in_a_row = 0;
             }
-            (state.core.link_state(id), state.core.wants_read(id, &reader.buffer))
+            Advice {
+                state: state.core.link_state(id),
+                most: state.core.wants_read(id, &reader.buffer),
+                ahead: state.core.receive_held().bytes > READ_AHEAD,
+            }
         };
         // Not registered before, so that what is asked about here does not wake us again.
         self.shared.with_time_then(consult, |state| {
@@ -104,7 +122,7 @@ impl<L: Link> LinkDriver<L> {
         if self.link.poll_readable(cx).is_pending() {
             return Ok(false);
         }
-        match self.reader.poll_read(cx, &mut self.link, most) {
+        match self.reader.poll_read(cx, &mut self.link, &self.shared.buffers, most) {
             Poll::Ready(Ok(0)) => Err(CloseReason::PeerClosed),
             Poll::Ready(Ok(_)) => Ok(true),
             Poll::Ready(Err(error)) => Err(self.explain(&error)),
@@ -149,7 +167,7 @@ impl<L: Link> LinkDriver<L> {
     fn round(&mut self, cx: &mut Context<'_>) -> Result<bool, CloseReason> {
         // First, so that what came and what is to be written take one step with the core.
         let read = self.most > 0 && self.read(cx, self.most)?;
-        let (state, most) = self.consult(cx);
+        let Advice { state, most, ahead } = self.consult(cx);
         let resumed = self.most == 0 && most > 0;
         self.most = most;
         match state {
@@ -159,6 +177,10 @@ impl<L: Link> LinkDriver<L> {
         }
         let wrote = self.write(cx).inspect_err(|_| self.drain(cx, most))?;
         let more = read && most > 0 && self.link.poll_readable(cx).is_ready();
+        if more && ahead && !wrote {
+            cx.waker().wake_by_ref();
+            return Ok(false);
+        }
         Ok(wrote || resumed || more)
     }
 }
@@ -214,41 +236,57 @@ impl Reader {
         &mut self,
         cx: &mut Context<'_>,
         link: &mut L,
+        buffers: &Buffers,
         most: usize,
     ) -> Poll<std::io::Result<usize>> {
-        // A large frame that is arriving gets room as its bytes come, not as its length was announced.
-        let size = self.next_read.max(self.buffer.len().min(LARGEST_READ)).min(most);
-        let mut fresh = BytesMut::new();
-        // A buffer that is extended may have more room than was asked for, and little means no more than that.
-        let apart = self.buffer.is_empty() || most <= FIRST_READ;
-        let target = if apart { &mut fresh } else { &mut self.buffer };
-        target.reserve(size);
-        let capacity = target.capacity() - target.len();
-        let result = link.poll_read(cx, target);
-        if let Poll::Ready(Ok(read)) = &result {
-            self.adapt(*read, capacity);
-        }
-        if self.buffer.is_empty() {
-            self.buffer = fresh;
-        } else {
+        if most <= FIRST_READ {
+            // A buffer that is there may have more room than that.
+            let mut fresh = BytesMut::with_capacity(most);
+            let result = link.poll_read(cx, &mut fresh);
             self.buffer.extend_from_slice(&fresh);
+            return result;
         }
-        self.trim();
+        // A large frame that is arriving gets room as its bytes come, not as its length was announced.
+        self.make_room(buffers, self.next_read.max(self.buffer.len().min(LARGEST_READ)).min(most));
+        let room = self.buffer.capacity() - self.buffer.len();
+        let result = link.poll_read(cx, &mut self.buffer);
+        if let Poll::Ready(Ok(read)) = &result {
+            self.adapt(*read, room);
+        }
+        self.trim(buffers);
         result
+    }
+
+    /// Sees to it that `size` bytes have room behind what is left.
+    fn make_room(&mut self, buffers: &Buffers, size: usize) {
+        if self.buffer.capacity() - self.buffer.len() < size {
+            let mut fresh = buffers.take(self.buffer.len() + size);
+            fresh.extend_from_slice(&self.buffer);
+            let used = core::mem::replace(&mut self.buffer, fresh);
+            self.give_back(buffers, used);
+        }
     }
 
     /// A few bytes must not pin a large buffer, for as long as the application keeps the message, or the rest of it does
     /// not come.
-    fn trim(&mut self) {
+    fn trim(&mut self, buffers: &Buffers) {
         if self.buffer.len() < self.buffer.capacity() / 4 {
-            self.buffer = BytesMut::from(&self.buffer[..]);
+            let large = core::mem::take(&mut self.buffer);
+            self.buffer.extend_from_slice(&large);
+            self.give_back(buffers, large);
         }
     }
 
-    fn adapt(&mut self, read: usize, capacity: usize) {
-        if read == capacity {
-            self.next_read = (capacity * 2).min(LARGEST_READ);
-        } else if read < capacity / 4 {
+    fn give_back(&self, buffers: &Buffers, used: BytesMut) {
+        if self.next_read > FIRST_READ {
+            buffers.give_back(used);
+        }
+    }
+
+    fn adapt(&mut self, read: usize, room: usize) {
+        if read == room {
+            self.next_read = (room * 2).min(LARGEST_READ);
+        } else if read < room / 4 {
             self.next_read = (self.next_read / 2).max(FIRST_READ);
         }
     }

@@ -22,6 +22,7 @@ use aiomsg_proto::{ConnectionId, DialId, Event, Identity, Inbox, Instant, Ready,
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
+use crate::buffers::Buffers;
 use crate::events::EventLog;
 use crate::io::Clock;
 use crate::receipt::ReceiptState;
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     /// The messages being taken by the application. Taken before `state` where both are needed.
     inbox: Mutex<Inbox>,
+    pub(crate) buffers: Buffers,
     /// Tasks that wait for a message; a hint that spares taking the lock.
     pub(crate) receivers_waiting: AtomicUsize,
     /// Messages taken since a receiver last had to wait, about.
@@ -127,6 +129,7 @@ impl Shared {
                 sent_in_a_row: 0,
             }),
             inbox: Mutex::new(Inbox::default()),
+            buffers: Buffers::default(),
             receivers_waiting: AtomicUsize::new(0),
             taken_in_a_row: AtomicU32::new(0),
         }

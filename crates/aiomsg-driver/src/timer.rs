@@ -46,6 +46,8 @@ impl<T: Timer + Unpin> Future for TimerDriver<T> {
         let this = self.get_mut();
         // What was taken must not count as waiting for longer than it may.
         recv::settle(&this.shared);
+        // Something is due every few seconds.
+        this.shared.buffers.clear();
         for _ in 0..ROUNDS {
             // Whether something is due is for the clock to say; the timer only wakes us.
             let next = this.shared.with_time(|state, now| {

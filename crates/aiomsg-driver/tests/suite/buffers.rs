@@ -69,7 +69,7 @@ impl Bench {
         });
         self.put(&bytes);
         self.world.finish(&taking);
-        assert!(self.input.largest_room() >= 200 << 10, "large reads for much input");
+        assert!(self.input.largest_room() >= 100 << 10, "large reads for much input");
     }
 }
 

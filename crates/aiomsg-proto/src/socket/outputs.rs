@@ -3,6 +3,7 @@
 use super::link::LinkState;
 use super::{Ready, Socket};
 use crate::batch::Batch;
+use crate::budget::Usage;
 use crate::event::Event;
 use crate::id::{ConnectionId, DialId};
 use crate::inbox::Inbox;
@@ -91,6 +92,11 @@ impl Socket {
             Some(link) if !link.dead && link.paused.is_none() => link.connection.wants_read(buffered),
             Some(_) | None => 0,
         }
+    }
+
+    /// Messages that were received and not taken yet, as [`Metrics::receive_held`](crate::Metrics::receive_held) says.
+    pub fn receive_held(&self) -> Usage {
+        self.receiver.held()
     }
 
     /// Hands received messages over: all there are, if `inbox` is empty. Settles what was taken out of it since the last
