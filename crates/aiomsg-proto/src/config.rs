@@ -200,7 +200,7 @@ setters! {
     /// What may wait at one peer under [`SendMode::RoundRobin`], beside the batch being written to it; the rest waits
     /// for the first peer that can take it. Default: 1,024 messages, 1 MiB. Larger values bind messages to peers
     /// earlier.
-    prefetch: Limit = Limit::new(1_024, MIB);
+    prefetch: Limit = Limit::new(1_024, MIB / 4);
 
     /// What may wait at one peer under [`SendMode::Publish`], and of messages to one identity in any mode, beside the
     /// batch being written to it. Default: 16,384 messages, 16 MiB. A subscriber over it is slow, see
