@@ -19,7 +19,7 @@ const SETTLE: usize = 64;
 
 /// After this many messages taken without anybody having had to wait, a receiver lets others run once. A loop that finds
 /// a message each time would otherwise keep its thread to itself until all have been taken.
-const FAIR_SHARE: u32 = 256;
+const FAIR_SHARE: u32 = 1_024;
 
 /// A task's wait for a message.
 #[derive(Debug, Default)]
@@ -32,12 +32,13 @@ struct Receiver {
 /// Takes a message, if one is there and this is not to wait for others. What nearly always happens under load is worth a
 /// short way.
 #[inline]
-pub(crate) fn take_at_once(shared: &Shared) -> Option<Received> {
+pub(crate) fn take_at_once<T>(shared: &Shared, next: impl FnOnce(&mut Inbox) -> Option<T>) -> Option<T> {
     let in_a_row = shared.taken_in_a_row.load(Ordering::Relaxed);
     if in_a_row >= FAIR_SHARE {
         return None;
     }
-    let (message, more) = shared.with_inbox(|inbox, wakes| (take(shared, inbox, wakes), !inbox.is_empty()));
+    let (message, more) =
+        shared.with_inbox(|inbox, wakes| (take(shared, inbox, wakes, next), !inbox.is_empty()));
     if message.is_some() {
         shared.taken_in_a_row.store(in_a_row + 1, Ordering::Relaxed);
         if more && shared.receivers_waiting.load(Ordering::Relaxed) > 0 {
@@ -54,7 +55,7 @@ pub(crate) fn try_recv(shared: &Shared) -> Result<Option<Received>, Closed> {
 }
 
 fn take_now(shared: &Shared) -> Result<Option<Received>, Closed> {
-    shared.with_inbox(|inbox, wakes| match take(shared, inbox, wakes) {
+    shared.with_inbox(|inbox, wakes| match take(shared, inbox, wakes, Inbox::next) {
         Some(message) => Ok(Some(message)),
         None => shared.with_time_into(wakes, |state, now| match refill(state, now, inbox) {
             None if state.core.is_closing() => Err(Closed),
@@ -65,8 +66,13 @@ fn take_now(shared: &Shared) -> Result<Option<Received>, Closed> {
 
 /// Takes a message out of the inbox, and tells the core now and then, above all of the last one.
 #[inline]
-fn take(shared: &Shared, inbox: &mut Inbox, wakes: &mut Wakes) -> Option<Received> {
-    let message = inbox.next()?;
+fn take<T>(
+    shared: &Shared,
+    inbox: &mut Inbox,
+    wakes: &mut Wakes,
+    next: impl FnOnce(&mut Inbox) -> Option<T>,
+) -> Option<T> {
+    let message = next(inbox)?;
     if inbox.is_empty() || inbox.unsettled() >= SETTLE {
         shared.with_time_into(wakes, |state, now| state.core.poll_received(now, inbox));
     }
@@ -110,7 +116,7 @@ impl Receiver {
             return Poll::Pending;
         }
         let (polled, more) = shared.with_inbox(|inbox, wakes| {
-            let polled = match take(shared, inbox, wakes) {
+            let polled = match take(shared, inbox, wakes, Inbox::next) {
                 Some(message) => Poll::Ready(Ok(message)),
                 None => shared.with_time_into(wakes, |state, now| {
                     if let Some(message) = refill(state, now, inbox) {
@@ -184,6 +190,36 @@ impl Future for Recv<'_> {
 impl Drop for Recv<'_> {
     fn drop(&mut self) {
         self.receiver.leave(self.shared, false);
+    }
+}
+
+/// A payload that is awaited. Not an `async fn` for the reason for which [`SendByMode`](crate::send::SendByMode) is none.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub(crate) struct RecvPayload<'a>(pub(crate) Recv<'a>);
+
+impl Future for RecvPayload<'_> {
+    type Output = Result<Bytes, Closed>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Recv { shared, receiver } = &self.0;
+        if receiver.ticket.is_none()
+            && let Some(payload) = take_at_once(shared, Inbox::next_payload)
+        {
+            return Poll::Ready(Ok(payload));
+        }
+        self.wait(cx)
+    }
+}
+
+impl RecvPayload<'_> {
+    #[cold]
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Closed>> {
+        let Self(recv) = self;
+        let received = std::task::ready!(Pin::new(&mut *recv).poll(cx))?;
+        acknowledge(recv.shared, received.identity, received.request);
+        Poll::Ready(Ok(received.payload))
     }
 }
 

@@ -213,23 +213,67 @@ impl Drop for Send<'_> {
     }
 }
 
-/// Accepts a message, if nobody and nothing has to be waited for; it comes back otherwise. What nearly always happens is
-/// worth a short way.
+/// A message to whom the send mode says, that is being sent.
+///
+/// Not an `async fn`, and the message stays where it is until it is accepted: to move it from place to place costs more
+/// than all else that is done for a short one.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub(crate) struct SendByMode<'a> {
+    shared: &'a Arc<Shared>,
+    payload: Option<Bytes>,
+    /// In a box, or every message would carry the room for waiting around with it.
+    waiting: Option<Pin<Box<Send<'a>>>>,
+}
+
+impl<'a> SendByMode<'a> {
+    #[inline]
+    pub(crate) fn new(shared: &'a Arc<Shared>, payload: Bytes) -> Self {
+        Self { shared, payload: Some(payload), waiting: None }
+    }
+
+    #[cold]
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        let Self { shared, payload, waiting } = self;
+        if let Some(payload) = payload.take() {
+            *waiting =
+                Some(Box::pin(Send::new(shared, Order { to: Recipient::Mode, receipt: false }, payload)));
+        }
+        match waiting {
+            Some(send) => send.as_mut().poll(cx).map(|result| result.map(|_| ())),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Future for SendByMode<'_> {
+    type Output = Result<(), SendError>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        if let Some(payload) = &mut this.payload
+            && send_at_once(this.shared, payload)
+        {
+            this.payload = None;
+            return Poll::Ready(Ok(()));
+        }
+        this.wait(cx)
+    }
+}
+
+/// Accepts a message, if nobody and nothing has to be waited for, and nothing is wrong with it. What nearly always happens
+/// is worth a short way.
 #[inline]
-pub(crate) fn send_at_once(shared: &Shared, payload: Bytes) -> Result<Result<(), SendError>, Bytes> {
+fn send_at_once(shared: &Shared, payload: &mut Bytes) -> bool {
     shared.with_sending(|state| {
         if state.sent_in_a_row >= FAIR_SHARE || !state.senders.is_empty() {
-            return Err(payload);
+            return false;
         }
         let now = shared.send_time(state);
-        match state.core.send(now, payload) {
-            Ok(()) => {
-                state.sent_in_a_row += 1;
-                Ok(Ok(()))
-            }
-            Err(SendError::Full(payload) | SendError::WouldDeadlock(payload)) => Err(payload),
-            Err(error) => Ok(Err(error)),
-        }
+        let accepted = state.core.send_from(now, payload).is_ok();
+        state.sent_in_a_row += u32::from(accepted);
+        accepted
     })
 }
 

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use aiomsg_proto::{CloseReport, Closed, Config, DialId, Identity, Metrics, PeerInfo, Received, SendError};
+use aiomsg_proto::{
+    CloseReport, Closed, Config, DialId, Identity, Inbox, Metrics, PeerInfo, Received, SendError,
+};
 use bytes::Bytes;
 
 use crate::acceptor::Acceptor;
@@ -19,9 +21,9 @@ use crate::events::EventStream;
 use crate::io::Clock;
 use crate::message::{Message, acknowledge};
 use crate::receipt::PendingReceipt;
-use crate::recv::{self, MessageStream, ReceivedStream, Recv};
+use crate::recv::{self, MessageStream, ReceivedStream, Recv, RecvPayload};
 use crate::runtime::{Listener, Runtime, resolve};
-use crate::send::{self, Order, Recipient, Send, send_at_once};
+use crate::send::{self, Order, Recipient, Send, SendByMode};
 use crate::serve;
 use crate::shared::{ListenerId, ListenerTask, Shared, State};
 use crate::timer::TimerDriver;
@@ -253,12 +255,9 @@ impl<R> Socket<R> {
     ///
     /// # Cancel safety
     /// Dropped before it is ready, the message was not accepted, and is dropped.
-    pub async fn send(&self, payload: impl Into<Bytes>) -> Result<(), SendError> {
-        match send_at_once(&self.shared, payload.into()) {
-            Ok(result) => result,
-            // In a box, or every message would carry the room for waiting around with it.
-            Err(payload) => Box::pin(self.submit(Recipient::Mode, payload)).await,
-        }
+    #[inline]
+    pub fn send(&self, payload: impl Into<Bytes>) -> impl Future<Output = Result<(), SendError>> {
+        SendByMode::new(&self.shared, payload.into())
     }
 
     /// Sends a message to one peer, whatever the send mode. A peer that was there and left is waited for, for
@@ -329,14 +328,9 @@ impl<R> Socket<R> {
     ///
     /// # Cancel safety
     /// Dropped before it is ready, no message was taken: safe in `select!` and under a timeout.
-    pub async fn recv(&self) -> Result<Bytes, Closed> {
-        // Not by way of `recv_from`: that would be one more future around each message.
-        let received = match recv::take_at_once(&self.shared) {
-            Some(received) => received,
-            None => Recv::new(&self.shared).await?,
-        };
-        acknowledge(&self.shared, received.identity, received.request);
-        Ok(received.payload)
+    #[inline]
+    pub fn recv(&self) -> impl Future<Output = Result<Bytes, Closed>> {
+        RecvPayload(Recv::new(&self.shared))
     }
 
     /// The next message with what is known of it, above all who sent it.
@@ -347,7 +341,7 @@ impl<R> Socket<R> {
     /// # Cancel safety
     /// Dropped before it is ready, no message was taken: safe in `select!` and under a timeout.
     pub async fn recv_from(&self) -> Result<Received, Closed> {
-        let received = match recv::take_at_once(&self.shared) {
+        let received = match recv::take_at_once(&self.shared, Inbox::next) {
             Some(received) => received,
             None => Recv::new(&self.shared).await?,
         };

@@ -115,16 +115,13 @@ mod tests {
     use crate::dialect::{IdentityForm, Protocol};
     use crate::frames::{COPY_LIMIT, Wire};
     use crate::id::MessageIds;
-    use crate::outgoing::Route;
+    use crate::outgoing::{Heading, Route};
 
     fn batch(protocol: Protocol, payloads: &[Bytes]) -> Batch {
         let mut frames = Frames::default();
         let wire = Wire { protocol, ids: MessageIds::new(7) };
         for (sequence, payload) in (0..).zip(payloads) {
-            frames.push(
-                wire,
-                Outgoing { payload: payload.clone(), sequence, route: Route::Any, delivery: None },
-            );
+            frames.push(wire, Heading::new(sequence, Route::Any), payload);
         }
         let mut batch = Batch::default();
         batch.fill(&mut vec![1, 2, 3], &mut frames);

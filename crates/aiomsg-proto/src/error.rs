@@ -75,6 +75,45 @@ pub enum SendError {
     Closed(Bytes),
 }
 
+/// Why a message was not accepted that its sender still has; see the [`SendError`] of the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// [`SendError::Full`].
+    Full,
+    /// [`SendError::PeerFull`].
+    PeerFull,
+    /// [`SendError::UnknownPeer`].
+    UnknownPeer,
+    /// [`SendError::WouldDeadlock`].
+    WouldDeadlock,
+    /// [`SendError::TooLong`].
+    TooLong {
+        /// The largest length allowed in bytes.
+        limit: usize,
+    },
+    /// [`SendError::PublishAtLeastOnce`].
+    PublishAtLeastOnce,
+    /// [`SendError::Closed`].
+    Closed,
+}
+
+impl Refusal {
+    /// The error that hands the message back.
+    #[cold]
+    pub fn of(self, payload: Bytes) -> SendError {
+        match self {
+            Self::Full => SendError::Full(payload),
+            Self::PeerFull => SendError::PeerFull(payload),
+            Self::UnknownPeer => SendError::UnknownPeer(payload),
+            Self::WouldDeadlock => SendError::WouldDeadlock(payload),
+            Self::TooLong { limit } => SendError::TooLong { payload, limit },
+            Self::PublishAtLeastOnce => SendError::PublishAtLeastOnce(payload),
+            Self::Closed => SendError::Closed(payload),
+        }
+    }
+}
+
 /// Says how long the message is, not what is in it: errors end up in logs.
 impl fmt::Debug for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -9,7 +9,7 @@ use slotmap::{Key, KeyData};
 use crate::budget::Usage;
 use crate::dialect::Protocol;
 use crate::id::{DeliveryKey, MessageIds};
-use crate::outgoing::{Outgoing, Route};
+use crate::outgoing::{Heading, Outgoing, Route};
 
 /// Payloads up to this many bytes are copied behind their heads into one contiguous buffer; longer ones are written
 /// from where they are. Measured on loopback: below, copying costs less than a further slice in the system call.
@@ -129,8 +129,9 @@ impl Frames {
 
     /// Lines up a message behind the others.
     #[inline]
-    pub(crate) fn push(&mut self, wire: Wire, message: Outgoing) {
-        let (kind, key) = match (message.route, message.delivery) {
+    pub(crate) fn push(&mut self, wire: Wire, heading: Heading, payload: &Bytes) {
+        let Heading { sequence, route, delivery } = heading;
+        let (kind, key) = match (route, delivery) {
             (Route::Any, None) => (Kind::Any, 0),
             (Route::Direct, None) => (Kind::Direct, 0),
             (Route::Copy(place), _) => (Kind::Copy, place),
@@ -140,10 +141,8 @@ impl Frames {
         self.special += usize::from(!matches!(kind, Kind::Any | Kind::Direct));
         let before = self.encoded.len();
         // One look at the capacity, and small steps are none.
-        self.encoded.reserve(HEAD + message.payload.len().min(COPY_LIMIT));
-        let id = message.id(wire.ids);
-        let Outgoing { payload, sequence, delivery, .. } = message;
-        wire.protocol.encode_head(&payload, id, delivery.is_some(), &mut self.encoded);
+        self.encoded.reserve(HEAD + payload.len().min(COPY_LIMIT));
+        wire.protocol.encode_head(payload, heading.id(wire.ids), delivery.is_some(), &mut self.encoded);
         let frame = self.encoded.len() - before + payload.len();
         self.left += frame;
         self.usage.add(Usage::one(payload.len()));
@@ -152,9 +151,9 @@ impl Frames {
         let entry = Entry { sequence, key, frame: length(frame), payload: length(payload.len()), kind };
         self.entries.push(entry);
         if payload.len() <= COPY_LIMIT {
-            self.encoded.extend_from_slice(&payload);
+            self.encoded.extend_from_slice(payload);
         } else {
-            self.apart.push_back((self.encoded.len(), payload));
+            self.apart.push_back((self.encoded.len(), payload.clone()));
         }
     }
 
@@ -257,6 +256,11 @@ impl Frames {
         unsent.collect()
     }
 
+    /// Whether there is memory for messages.
+    pub(crate) const fn has_room(&self) -> bool {
+        self.encoded.capacity() > 0
+    }
+
     /// Empty ones that are likely to become as many.
     pub(crate) fn successor(&self) -> Self {
         Self {
@@ -297,6 +301,6 @@ impl Entry {
             Kind::AnyTracked => (Route::Any, key()),
             Kind::DirectTracked => (Route::Direct, key()),
         };
-        Outgoing { payload, sequence: self.sequence, route, delivery }
+        Outgoing { payload, heading: Heading { sequence: self.sequence, route, delivery } }
     }
 }

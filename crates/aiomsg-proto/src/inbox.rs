@@ -63,6 +63,9 @@ struct Run {
     messages: usize,
     /// Their frames, as they came; each is cut off when it is taken, so that until then nothing is done for it.
     frames: Bytes,
+    /// Bytes of the first of them. Known ahead, so that the next frame is looked at, and is in the cache of the processor,
+    /// before it is asked for.
+    first: usize,
     /// Bytes of each frame before the payload, its length included.
     head: usize,
 }
@@ -111,7 +114,7 @@ impl Inbox {
         let MessageRun { frames, head, usage: Usage { messages, .. } } = run;
         let kind = if on_take { Kind::OnTake } else { Kind::Plain };
         self.messages += messages;
-        self.runs.push_back(Run { connection, identity, kind, messages, frames, head });
+        self.runs.push_back(Run::new(connection, identity, kind, messages, frames, head));
     }
 
     /// Adds one message.
@@ -131,7 +134,30 @@ impl Inbox {
             }
         };
         self.messages += 1;
-        self.runs.push_back(Run { connection, identity, kind, messages: 1, frames: payload, head: 0 });
+        self.runs.push_back(Run::new(connection, identity, kind, 1, payload, 0));
+    }
+
+    /// As [`next`](Iterator::next), the payload alone; `None` also if the application is to acknowledge the message.
+    #[inline]
+    pub fn next_payload(&mut self) -> Option<Bytes> {
+        if self.runs.front()?.kind == Kind::Manual {
+            return None;
+        }
+        self.take_payload()
+    }
+
+    /// Takes the next payload out, and keeps account of it.
+    #[inline]
+    fn take_payload(&mut self) -> Option<Bytes> {
+        let run = self.runs.front_mut()?;
+        let payload = run.next();
+        let (connection, on_take) = (run.connection, usize::from(run.kind == Kind::OnTake));
+        if run.messages == 0 {
+            self.runs.pop_front();
+        }
+        self.messages -= 1;
+        self.note_taken(connection, payload.len(), on_take);
+        Some(payload)
     }
 
     pub(crate) fn drain_taken(&mut self) -> impl Iterator<Item = Taken> {
@@ -162,18 +188,36 @@ impl Inbox {
 }
 
 impl Run {
+    fn new(
+        connection: ConnectionId,
+        identity: Identity,
+        kind: Kind,
+        messages: usize,
+        frames: Bytes,
+        head: usize,
+    ) -> Self {
+        let mut run = Self { connection, identity, kind, messages, frames, first: 0, head };
+        run.look_ahead();
+        run
+    }
+
     /// Takes the next message off the front.
     #[inline]
     fn next(&mut self) -> Bytes {
         self.messages -= 1;
+        let mut payload = self.frames.split_to(self.first);
+        payload.advance(self.head.min(self.first));
+        self.look_ahead();
+        payload
+    }
+
+    #[inline]
+    fn look_ahead(&mut self) {
         // The frames were seen to be whole when they came.
-        let end = match frame::end(&self.frames) {
-            Some(end) if self.messages > 0 => end.min(self.frames.len()),
+        self.first = match frame::end(&self.frames) {
+            Some(end) if self.messages > 1 => end.min(self.frames.len()),
             Some(_) | None => self.frames.len(),
         };
-        let mut payload = self.frames.split_to(end);
-        payload.advance(self.head.min(end));
-        payload
     }
 }
 
@@ -183,14 +227,8 @@ impl Iterator for Inbox {
 
     #[inline]
     fn next(&mut self) -> Option<Received> {
-        let run = self.runs.front_mut()?;
-        let payload = run.next();
-        let (connection, identity, kind) = (run.connection, run.identity, run.kind);
-        if run.messages == 0 {
-            self.runs.pop_front();
-        }
-        self.messages -= 1;
-        self.note_taken(connection, payload.len(), usize::from(kind == Kind::OnTake));
+        let &Run { connection, identity, kind, .. } = self.runs.front()?;
+        let payload = self.take_payload()?;
         let request = if kind == Kind::Manual { self.ids.pop_front() } else { None };
         Some(Received { identity, connection, payload, request })
     }

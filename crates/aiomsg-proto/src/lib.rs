@@ -164,7 +164,7 @@ pub use self::config::{
 };
 pub use self::connection::{Connection, Role};
 pub use self::dialect::{Dialect, IdentityForm, Protocol};
-pub use self::error::{CloseReason, Closed, ConfigError, ConnectionRefused, SendError};
+pub use self::error::{CloseReason, Closed, ConfigError, ConnectionRefused, Refusal, SendError};
 pub use self::event::{Event, Origin};
 pub use self::id::{ConnectionId, DialId, MessageId, ReceiptId};
 pub use self::identity::{Identity, ParseIdentityError};

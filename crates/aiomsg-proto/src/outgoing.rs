@@ -22,6 +22,12 @@ pub(crate) enum Route {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outgoing {
     pub(crate) payload: Bytes,
+    pub(crate) heading: Heading,
+}
+
+/// What is known of a message on its way out beside what is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Heading {
     /// The place among all that this socket accepted for sending.
     pub(crate) sequence: u64,
     pub(crate) route: Route,
@@ -33,6 +39,13 @@ impl Outgoing {
     pub(crate) fn usage(&self) -> Usage {
         Usage::one(self.payload.len())
     }
+}
+
+impl Heading {
+    /// That of a message whose acknowledgement is not awaited.
+    pub(crate) const fn new(sequence: u64, route: Route) -> Self {
+        Self { sequence, route, delivery: None }
+    }
 
     /// The id that it has on the wire, where it needs one.
     #[inline]
@@ -43,8 +56,8 @@ impl Outgoing {
 
 /// Lines messages that came back up with those that wait, by the order in which they were accepted.
 pub(crate) fn merge(waiting: &mut VecDeque<Outgoing>, mut returned: VecDeque<Outgoing>) {
-    let sequence = |message: Option<&Outgoing>| message.map(|message| message.sequence);
-    returned.make_contiguous().sort_unstable_by_key(|message| message.sequence);
+    let sequence = |message: Option<&Outgoing>| message.map(|message| message.heading.sequence);
+    returned.make_contiguous().sort_unstable_by_key(|message| message.heading.sequence);
     if returned.is_empty() {
         return;
     }
@@ -70,7 +83,7 @@ mod tests {
 
     fn messages(sequences: &[u64]) -> VecDeque<Outgoing> {
         let message =
-            |&sequence| Outgoing { payload: Bytes::new(), sequence, route: Route::Any, delivery: None };
+            |&sequence| Outgoing { payload: Bytes::new(), heading: Heading::new(sequence, Route::Any) };
         sequences.iter().map(message).collect()
     }
 
@@ -84,7 +97,7 @@ mod tests {
         ] {
             let mut queue = messages(waiting);
             merge(&mut queue, messages(returned));
-            let order: Vec<u64> = queue.iter().map(|message| message.sequence).collect();
+            let order: Vec<u64> = queue.iter().map(|message| message.heading.sequence).collect();
             assert_eq!(order, expected);
         }
     }

@@ -24,7 +24,7 @@ use crate::frame;
 use crate::frames::{Settled, Wire};
 use crate::id::{MessageId, MessageIds};
 use crate::identity::Identity;
-use crate::outgoing::{Outgoing, Route};
+use crate::outgoing::{Heading, Outgoing, Route};
 use crate::time::Instant;
 
 /// How long a connection that we have finished is read until the peer closes it, too.
@@ -310,8 +310,7 @@ impl Connection {
             return Err(SendError::PeerFull(payload));
         }
         self.sequence += 1;
-        let message = Outgoing { payload, sequence: self.sequence, route: Route::Direct, delivery: None };
-        self.push(message);
+        self.push(Heading::new(self.sequence, Route::Direct), &payload);
         Ok(())
     }
 
@@ -495,8 +494,8 @@ impl Connection {
 
     /// Lines up a message. The connection is open: it is known how messages are written.
     #[inline]
-    pub(crate) fn push(&mut self, message: Outgoing) {
-        self.outbox.push(self.wire(), message);
+    pub(crate) fn push(&mut self, heading: Heading, payload: &Bytes) {
+        self.outbox.push(self.wire(), heading, payload);
     }
 
     /// Whether a batch has room for more than what waits.

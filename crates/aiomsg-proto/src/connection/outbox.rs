@@ -3,11 +3,13 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use bytes::Bytes;
+
 use crate::batch::{BATCH_BYTES, Batch};
 use crate::budget::Usage;
 use crate::frames::{Frames, Settled, Wire};
 use crate::id::MessageId;
-use crate::outgoing::Outgoing;
+use crate::outgoing::{Heading, Outgoing};
 
 /// Acknowledgements that wait on one connection, at most. A peer that does not read them sends its messages again.
 const MAX_ACKNOWLEDGEMENTS: usize = 8_192;
@@ -22,6 +24,9 @@ pub(crate) struct Outbox {
     /// The messages that wait: full batches, oldest first, and the one that is being filled.
     full: VecDeque<Frames>,
     filling: Frames,
+    /// The buffers of a batch that is written, for the next one that is begun while others wait. Taking them anew from
+    /// the system each time costs more than the copying that they are for.
+    spare: Frames,
     /// Payloads in the full ones.
     full_usage: Usage,
     /// Whether a batch is being written.
@@ -41,18 +46,22 @@ impl Outbox {
     }
 
     #[inline]
-    pub(crate) fn push(&mut self, wire: Wire, message: Outgoing) {
-        if self.filling.left() + message.payload.len() > BATCH_BYTES {
+    pub(crate) fn push(&mut self, wire: Wire, heading: Heading, payload: &Bytes) {
+        if self.filling.left() + payload.len() > BATCH_BYTES {
             self.begin_next();
         }
-        self.filling.push(wire, message);
+        self.filling.push(wire, heading, payload);
     }
 
     #[cold]
     fn begin_next(&mut self) {
         if !self.filling.is_empty() {
             self.full_usage.add(self.filling.usage());
-            let next = self.filling.successor();
+            let next = if self.spare.has_room() {
+                core::mem::take(&mut self.spare)
+            } else {
+                self.filling.successor()
+            };
             self.full.push_back(core::mem::replace(&mut self.filling, next));
         }
     }
@@ -103,6 +112,7 @@ impl Outbox {
         } else if let Some(mut first) = self.full.pop_front() {
             self.full_usage.sub(first.usage());
             batch.fill(&mut self.control, &mut first);
+            self.spare = first;
         } else {
             batch.fill(&mut self.control, &mut self.filling);
         }
@@ -118,14 +128,14 @@ impl Outbox {
     /// Frees all buffers, if nothing waits.
     pub(crate) fn shrink(&mut self) {
         if self.full.is_empty() && self.filling.is_empty() {
-            (self.full, self.filling) = Default::default();
+            (self.full, self.filling, self.spare) = Default::default();
         }
     }
 
     /// Drops messages that wait and are not `wanted`.
     pub(crate) fn retain(&mut self, wire: Wire, wanted: impl Fn(&Outgoing) -> bool) {
         for message in self.take_queue().into_iter().filter(wanted) {
-            self.push(wire, message);
+            self.push(wire, message.heading, &message.payload);
         }
     }
 

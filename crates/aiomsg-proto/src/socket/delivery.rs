@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::event::Event;
 use crate::id::{ConnectionId, DeliveryKey, MessageId, ReceiptId};
 use crate::identity::Identity;
-use crate::outgoing::{Outgoing, Route};
+use crate::outgoing::{Heading, Outgoing, Route};
 use crate::time::Instant;
 use crate::timers::Armed;
 
@@ -55,6 +55,10 @@ impl Delivery {
         Usage::one(self.payload.len())
     }
 
+    fn heading(&self, key: DeliveryKey) -> Heading {
+        Heading { sequence: self.sequence, route: self.route, delivery: Some(key) }
+    }
+
     /// Whether it was handed over as often as it may be.
     fn is_exhausted(&self, config: &Config) -> bool {
         config.max_attempts.is_some_and(|most| self.attempts >= most.get())
@@ -84,11 +88,11 @@ impl Deliveries {
     }
 
     /// Awaits the acknowledgement of a message from now on.
-    pub(super) fn track(&mut self, message: &mut Outgoing, receipt: bool) -> DeliveryKey {
+    pub(super) fn track(&mut self, heading: &mut Heading, payload: &Bytes, receipt: bool) -> DeliveryKey {
         let key = self.table.insert(Delivery {
-            payload: message.payload.clone(),
-            sequence: message.sequence,
-            route: message.route,
+            payload: payload.clone(),
+            sequence: heading.sequence,
+            route: heading.route,
             owner: None,
             connection: None,
             sent: false,
@@ -96,18 +100,18 @@ impl Deliveries {
             attempts_here: 0,
             receipt,
         });
-        message.delivery = Some(key);
+        heading.delivery = Some(key);
         key
     }
 
     /// Whether a message still has to be sent: it does not if it has been acknowledged meanwhile.
     pub(super) fn is_wanted(&self, message: &Outgoing) -> bool {
-        message.delivery.is_none_or(|key| self.table.contains_key(key))
+        message.heading.delivery.is_none_or(|key| self.table.contains_key(key))
     }
 
     /// Notes that a message does not wait at a connection any more.
     pub(super) fn unbind(&mut self, message: &Outgoing) {
-        if let Some(delivery) = message.delivery.and_then(|key| self.table.get_mut(key)) {
+        if let Some(delivery) = message.heading.delivery.and_then(|key| self.table.get_mut(key)) {
             delivery.connection = None;
         }
     }
@@ -232,8 +236,8 @@ impl Unacknowledged {
 
 impl Socket {
     /// Binds a message to a connection, if its acknowledgement is awaited.
-    pub(super) fn bind_delivery(&mut self, id: ConnectionId, message: &Outgoing) {
-        let Some(delivery) = message.delivery.and_then(|key| self.deliveries.table.get_mut(key)) else {
+    pub(super) fn bind_delivery(&mut self, id: ConnectionId, heading: Heading) {
+        let Some(delivery) = heading.delivery.and_then(|key| self.deliveries.table.get_mut(key)) else {
             return;
         };
         let Some(link) = self.links.get_mut(id.0) else { return };
@@ -334,12 +338,7 @@ impl Socket {
                 continue;
             }
             delivery.sent = false;
-            link.connection.push(Outgoing {
-                payload: delivery.payload.clone(),
-                sequence: delivery.sequence,
-                route: delivery.route,
-                delivery: Some(key),
-            });
+            link.connection.push(delivery.heading(key), &delivery.payload);
             self.mark_ready(id);
         }
         self.arm_resend(id);
@@ -372,7 +371,8 @@ impl Socket {
     pub(super) fn end_undeliverable(&mut self, messages: &VecDeque<Outgoing>) -> Usage {
         let mut dropped = Usage::default();
         for message in messages {
-            if message.delivery.is_none_or(|key| self.deliveries.end(key, Receipt::Expired).is_some()) {
+            if message.heading.delivery.is_none_or(|key| self.deliveries.end(key, Receipt::Expired).is_some())
+            {
                 dropped.add(message.usage());
             }
         }
@@ -395,9 +395,7 @@ impl Socket {
                 delivery.sent = false;
                 returned.push_back(Outgoing {
                     payload: delivery.payload.clone(),
-                    sequence: delivery.sequence,
-                    route: delivery.route,
-                    delivery: Some(key),
+                    heading: delivery.heading(key),
                 });
             }
         }

@@ -102,10 +102,10 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::outgoing::Route;
+    use crate::outgoing::{Heading, Route};
 
     fn entry(place: Place, copies: u32) -> Entry {
-        let message = Outgoing { payload: Bytes::new(), sequence: place, route: Route::Any, delivery: None };
+        let message = Outgoing { payload: Bytes::new(), heading: Heading::new(place, Route::Any) };
         Entry { message, start: 0, copies, handed_over: false }
     }
 
@@ -123,7 +123,7 @@ mod tests {
         }
         assert_eq!(entries.end(), 100_000);
         for place in 0..100 {
-            assert_eq!(entries.get(place).map(|entry| entry.message.sequence), Some(place));
+            assert_eq!(entries.get(place).map(|entry| entry.message.heading.sequence), Some(place));
             entries.retire(place);
             assert!(entries.get(place).is_none());
         }

@@ -36,12 +36,12 @@ use self::routing::Router;
 use crate::budget::Usage;
 use crate::config::{Config, DeliveryGuarantee, SendMode};
 use crate::dialect::Protocol;
-use crate::error::{CloseReason, Closed, ConfigError, SendError};
+use crate::error::{CloseReason, Closed, ConfigError, Refusal, SendError};
 use crate::event::{Event, Events, Origin};
 use crate::id::{ConnectionId, DialId, MessageIds, ReceiptId};
 use crate::identity::Identity;
 use crate::metrics::Metrics;
-use crate::outgoing::{Outgoing, Route};
+use crate::outgoing::{Heading, Outgoing, Route};
 use crate::seen::SeenMessages;
 use crate::time::Instant;
 use crate::timers::{Armed, Timers};
@@ -195,14 +195,28 @@ impl Socket {
     /// [`SendError::Full`] at the bound of the send buffer, or [`SendError::WouldDeadlock`] if that is not going to
     /// change, [`SendError::TooLong`], [`SendError::Closed`], and [`SendError::PublishAtLeastOnce`]. The error has the
     /// message.
+    pub fn send(&mut self, now: Instant, mut payload: Bytes) -> Result<(), SendError> {
+        self.send_from(now, &mut payload).map_err(|refusal| refusal.of(payload))
+    }
+
+    /// As [`send`](Self::send), for who keeps the message until it is accepted, and drops then what is left of it.
+    /// A message that is refused is left as it was. To hand a message over and back again costs more than it costs to
+    /// line up a short one.
+    ///
+    /// # Errors
+    /// [`Refusal`], for the same reasons.
     #[inline]
-    pub fn send(&mut self, now: Instant, payload: Bytes) -> Result<(), SendError> {
+    pub fn send_from(&mut self, now: Instant, payload: &mut Bytes) -> Result<(), Refusal> {
         self.advance(now);
-        let payload = self.admit_for_mode(payload, self.is_at_least_once())?;
-        let message = self.accept(payload, Route::Any, self.is_at_least_once());
+        let acknowledged = self.is_at_least_once();
+        self.admit_for_mode(payload.len(), acknowledged)?;
+        let mut heading = self.accept(payload.len(), Route::Any);
+        if acknowledged {
+            self.deliveries.track(&mut heading, payload, false);
+        }
         match self.config.send_mode {
-            SendMode::RoundRobin => self.route(message),
-            SendMode::Publish => self.publish(message),
+            SendMode::RoundRobin => self.route(heading, payload),
+            SendMode::Publish => self.publish(Outgoing { payload: core::mem::take(payload), heading }),
         }
         Ok(())
     }
@@ -216,9 +230,14 @@ impl Socket {
     /// [`SendError::WouldDeadlock`] if that is not going to change, and those of [`send`](Self::send). The error has the message.
     pub fn send_to(&mut self, now: Instant, identity: Identity, payload: Bytes) -> Result<(), SendError> {
         self.advance(now);
-        let payload = self.admit_for_peer(identity, payload)?;
-        let message = self.accept(payload, Route::Direct, self.is_at_least_once());
-        self.route_to(identity, message);
+        if let Err(refusal) = self.admit_for_peer(identity, payload.len()) {
+            return Err(refusal.of(payload));
+        }
+        let mut heading = self.accept(payload.len(), Route::Direct);
+        if self.is_at_least_once() {
+            self.deliveries.track(&mut heading, &payload, false);
+        }
+        self.route_to(identity, Outgoing { payload, heading });
         Ok(())
     }
 
@@ -231,52 +250,53 @@ impl Socket {
         &mut self,
         now: Instant,
         recipient: Option<Identity>,
-        payload: Bytes,
+        mut payload: Bytes,
     ) -> Result<ReceiptId, SendError> {
         self.advance(now);
-        let (route, payload) = match recipient {
-            Some(identity) => (Route::Direct, self.admit_for_peer(identity, payload)?),
-            None => (Route::Any, self.admit_for_mode(payload, true)?),
+        let (route, admitted) = match recipient {
+            Some(identity) => (Route::Direct, self.admit_for_peer(identity, payload.len())),
+            None => (Route::Any, self.admit_for_mode(payload.len(), true)),
         };
-        let mut message = self.accept(payload, route, false);
-        let key = self.deliveries.track(&mut message, true);
+        if let Err(refusal) = admitted {
+            return Err(refusal.of(payload));
+        }
+        let mut heading = self.accept(payload.len(), route);
+        let key = self.deliveries.track(&mut heading, &payload, true);
         match recipient {
-            Some(identity) => self.route_to(identity, message),
-            None => self.route(message),
+            Some(identity) => self.route_to(identity, Outgoing { payload, heading }),
+            None => self.route(heading, &mut payload),
         }
         Ok(ReceiptId(key))
     }
 
-    /// Checks what a message to whom the send mode says needs.
+    /// Checks what a message of `bytes` bytes to whom the send mode says needs.
     #[inline]
-    fn admit_for_mode(&mut self, payload: Bytes, acknowledged: bool) -> Result<Bytes, SendError> {
+    fn admit_for_mode(&mut self, bytes: usize, acknowledged: bool) -> Result<(), Refusal> {
         let publishes = self.config.send_mode == SendMode::Publish;
         if publishes && acknowledged {
-            return Err(SendError::PublishAtLeastOnce(payload));
+            return Err(Refusal::PublishAtLeastOnce);
         }
-        let payload = self.admit(payload)?;
-        if publishes && self.is_blocked(payload.len()) {
-            return Err(self.refuse(payload));
+        self.admit(bytes)?;
+        if publishes && self.is_blocked(bytes) {
+            return Err(self.refuse());
         }
-        Ok(payload)
+        Ok(())
     }
 
-    /// Checks what a message to one peer needs.
-    fn admit_for_peer(&mut self, identity: Identity, payload: Bytes) -> Result<Bytes, SendError> {
-        let payload = self.admit(payload)?;
-        let Some(queued) = self.queued_for(identity) else {
-            return Err(SendError::UnknownPeer(payload));
-        };
-        if self.config.peer_queue.admits(queued, payload.len()) {
-            return Ok(payload);
+    /// Checks what a message of `bytes` bytes to one peer needs.
+    fn admit_for_peer(&mut self, identity: Identity, bytes: usize) -> Result<(), Refusal> {
+        self.admit(bytes)?;
+        let queued = self.queued_for(identity).ok_or(Refusal::UnknownPeer)?;
+        if self.config.peer_queue.admits(queued, bytes) {
+            return Ok(());
         }
-        let Some(peer) = self.peers.get_mut(identity) else { return Err(SendError::UnknownPeer(payload)) };
+        let peer = self.peers.get_mut(identity).ok_or(Refusal::UnknownPeer)?;
         peer.wants_room = true;
         if peer.connection.is_some_and(|id| self.stands_still(id)) {
-            return Err(SendError::WouldDeadlock(payload));
+            return Err(Refusal::WouldDeadlock);
         }
         self.watch_for_standstill();
-        Err(SendError::PeerFull(payload))
+        Err(Refusal::PeerFull)
     }
 
     fn is_at_least_once(&self) -> bool {
@@ -394,41 +414,38 @@ impl Socket {
 
     /// Checks what does not depend on the recipient.
     #[inline]
-    fn admit(&mut self, payload: Bytes) -> Result<Bytes, SendError> {
+    fn admit(&mut self, bytes: usize) -> Result<(), Refusal> {
         if self.closing != Closing::No {
-            return Err(SendError::Closed(payload));
+            return Err(Refusal::Closed);
         }
         let limit = self.config.max_message;
-        if payload.len() > limit {
-            return Err(SendError::TooLong { payload, limit });
+        if bytes > limit {
+            return Err(Refusal::TooLong { limit });
         }
-        if !self.config.send_buffer.admits(self.router.held, payload.len()) {
-            return Err(self.refuse(payload));
+        if !self.config.send_buffer.admits(self.router.held, bytes) {
+            return Err(self.refuse());
         }
-        Ok(payload)
+        Ok(())
     }
 
     /// The send buffer is full.
     #[cold]
-    fn refuse(&mut self, payload: Bytes) -> SendError {
+    fn refuse(&mut self) -> Refusal {
         self.router.room_wanted = true;
         if self.standstill.declared {
-            return SendError::WouldDeadlock(payload);
+            return Refusal::WouldDeadlock;
         }
         self.watch_for_standstill();
-        SendError::Full(payload)
+        Refusal::Full
     }
 
+    /// Accepts a message of `bytes` bytes that was admitted.
     #[inline]
-    fn accept(&mut self, payload: Bytes, route: Route, tracked: bool) -> Outgoing {
+    fn accept(&mut self, bytes: usize, route: Route) -> Heading {
         self.sequence += 1;
-        let mut message = Outgoing { payload, sequence: self.sequence, route, delivery: None };
-        self.metrics.accepted.add(message.usage());
-        self.router.held.add(message.usage());
-        if tracked {
-            self.deliveries.track(&mut message, false);
-        }
-        message
+        self.metrics.accepted.add(Usage::one(bytes));
+        self.router.held.add(Usage::one(bytes));
+        Heading::new(self.sequence, route)
     }
 
     /// Starts an attempt to connect.

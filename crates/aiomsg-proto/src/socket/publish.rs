@@ -12,7 +12,7 @@ use super::entries::{Entries, Entry, Place};
 use crate::budget::{Limit, Usage};
 use crate::connection::Connection;
 use crate::id::ConnectionId;
-use crate::outgoing::{Outgoing, Route};
+use crate::outgoing::{Heading, Outgoing, Route};
 
 /// What is published and not yet given to all who are to have it.
 #[derive(Debug, Default)]
@@ -122,7 +122,11 @@ impl Log {
             subscription.direct.into_iter().map(|(_, message)| message).collect();
         for place in subscription.ranges.into_iter().flatten() {
             if let Some(entry) = self.entries.get_mut(place) {
-                returned.push_back(Outgoing { route: Route::Copy(place), ..entry.message.clone() });
+                let Outgoing { payload, heading } = entry.message.clone();
+                returned.push_back(Outgoing {
+                    payload,
+                    heading: Heading { route: Route::Copy(place), ..heading },
+                });
             }
         }
         returned
@@ -283,12 +287,13 @@ impl Log {
                 && let Some((_, message)) = subscription.direct.pop_front()
             {
                 subscription.direct_usage.sub(message.usage());
-                connection.push(message);
+                connection.push(message.heading, &message.payload);
                 continue;
             }
             let Some(place) = self.next_place(subscription) else { break };
             if let Some(entry) = self.entries.get_mut(place) {
-                connection.push(Outgoing { route: Route::Copy(place), ..entry.message.clone() });
+                let Outgoing { payload, heading } = &entry.message;
+                connection.push(Heading { route: Route::Copy(place), ..*heading }, payload);
             }
         }
         self.mark(id, subscription, limit);

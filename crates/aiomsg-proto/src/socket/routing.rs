@@ -3,6 +3,8 @@
 use alloc::collections::{BTreeSet, VecDeque};
 use core::time::Duration;
 
+use bytes::Bytes;
+
 use super::publish::{Abandoned, Log};
 use super::{Ready, Socket, TimerKey};
 use crate::budget::Usage;
@@ -12,7 +14,7 @@ use crate::event::Event;
 use crate::frames::Settled;
 use crate::id::ConnectionId;
 use crate::identity::Identity;
-use crate::outgoing::{self, Outgoing, Route};
+use crate::outgoing::{self, Heading, Outgoing, Route};
 
 /// While messages wait to be published that nobody was there for, a subscriber that would be disconnected for being slow
 /// has so long to take some of what it was given.
@@ -40,13 +42,13 @@ pub(super) struct Router {
 impl Socket {
     /// Gives a message to the next peer that can take it, or keeps it for one.
     #[inline]
-    pub(super) fn route(&mut self, message: Outgoing) {
+    pub(super) fn route(&mut self, heading: Heading, payload: &mut Bytes) {
         if self.router.queue.is_empty()
-            && let Some(id) = self.next_in_ring(message.payload.len())
+            && let Some(id) = self.next_in_ring(payload.len())
         {
-            self.push_to(id, message);
+            self.push_to(id, heading, payload);
         } else {
-            self.router.queue.push_back(message);
+            self.router.queue.push_back(Outgoing { payload: core::mem::take(payload), heading });
         }
     }
 
@@ -70,14 +72,14 @@ impl Socket {
     }
 
     #[inline]
-    pub(super) fn push_to(&mut self, id: ConnectionId, message: Outgoing) {
-        if message.delivery.is_some() {
-            self.bind_delivery(id, &message);
+    pub(super) fn push_to(&mut self, id: ConnectionId, heading: Heading, payload: &Bytes) {
+        if heading.delivery.is_some() {
+            self.bind_delivery(id, heading);
         }
         let Some(link) = self.links.get_mut(id.0) else { return };
         // One that has something to write has been told of, or is told of when its batch is written.
         let told = !link.connection.is_idle();
-        link.connection.push(message);
+        link.connection.push(heading, payload);
         if !told && !core::mem::replace(&mut link.ready, true) {
             self.ready.push_back(Ready::Connection(id));
         }
@@ -95,7 +97,8 @@ impl Socket {
         };
         let Some(link) = self.links.get_mut(id.0) else { return };
         let behind = self.peers.get(identity).is_some_and(|peer| !peer.held().is_empty());
-        if behind || (message.delivery.is_some() && link.unacknowledged.count() >= self.config.window) {
+        if behind || (message.heading.delivery.is_some() && link.unacknowledged.count() >= self.config.window)
+        {
             if let Some(peer) = self.peers.get_mut(identity) {
                 peer.hold(message);
             }
@@ -109,10 +112,10 @@ impl Socket {
         let Some(link) = self.links.get_mut(id.0) else { return };
         if self.router.log.has_waiting(&link.subscription) {
             self.router.log.push_direct(&mut link.subscription, message.clone());
-            self.bind_delivery(id, &message);
+            self.bind_delivery(id, message.heading);
             self.mark_ready(id);
         } else {
-            self.push_to(id, message);
+            self.push_to(id, message.heading, &message.payload);
         }
     }
 
@@ -298,7 +301,7 @@ impl Socket {
                     && let Some(id) = self.next_in_ring(bytes)
                     && let Some(message) = self.router.queue.pop_front()
                 {
-                    self.push_to(id, message);
+                    self.push_to(id, message.heading, &message.payload);
                 }
             }
             SendMode::Publish => while self.publish_front(false) {},
@@ -372,7 +375,7 @@ impl Socket {
                 continue;
             }
             self.deliveries.unbind(&message);
-            match message.route {
+            match message.heading.route {
                 Route::Direct => direct.push_back(message),
                 Route::Any => any.push_back(message),
                 Route::Copy(place) => match self.router.log.abandon(place) {
