@@ -1,0 +1,6 @@
+//! What the documents say, held to what is there.
+
+mod links;
+mod markdown;
+mod names;
+mod protocol;
