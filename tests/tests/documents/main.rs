@@ -4,3 +4,4 @@ mod links;
 mod markdown;
 mod names;
 mod protocol;
+mod rustdoc;
