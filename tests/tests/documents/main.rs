@@ -5,3 +5,4 @@ mod markdown;
 mod names;
 mod protocol;
 mod rustdoc;
+mod settings;

@@ -111,6 +111,31 @@ impl Document {
         self.events().filter_map(code).collect()
     }
 
+    /// The rows of its tables, as text.
+    pub(crate) fn rows(&self) -> Vec<Vec<String>> {
+        let mut rows: Vec<Vec<String>> = Vec::new();
+        let mut in_cell = false;
+        for event in self.events() {
+            match event {
+                Event::Start(Tag::TableRow) => rows.push(Vec::new()),
+                Event::Start(Tag::TableCell) => {
+                    in_cell = true;
+                    if let Some(row) = rows.last_mut() {
+                        row.push(String::new());
+                    }
+                }
+                Event::Text(text) | Event::Code(text) if in_cell => {
+                    if let Some(cell) = rows.last_mut().and_then(|row| row.last_mut()) {
+                        cell.push_str(&text);
+                    }
+                }
+                Event::End(TagEnd::TableCell) => in_cell = false,
+                _ => {}
+            }
+        }
+        rows
+    }
+
     /// Its blocks of code.
     pub(crate) fn fences(&self) -> Vec<Fence> {
         let mut fences = Vec::new();
@@ -146,11 +171,12 @@ fn slug(heading: &str) -> String {
 
 #[test]
 fn headings_links_and_code_are_found() {
-    let text = "# What's `a_b`, *then*?\n\nSee [there](x.md#y), `one`.\n\n## Twice\n\n## Twice\n\n```rust,no_run\nfn main() {}\n```\n";
+    let text = "# What's `a_b`, *then*?\n\nSee [there](x.md#y), `one`.\n\n| a | b |\n|---|---|\n| one `two` | 3 |\n\n## Twice\n\n## Twice\n\n```rust,no_run\nfn main() {}\n```\n";
     let document = Document { path: "x.md".into(), text: text.into() };
     assert_eq!(document.anchors(), ["whats-a_b-then", "twice", "twice-1"]);
     assert_eq!(document.links(), ["x.md#y"]);
-    assert_eq!(document.code_spans(), ["a_b", "one"]);
+    assert_eq!(document.code_spans(), ["a_b", "one", "two"]);
+    assert_eq!(document.rows(), [["one two", "3"]]);
     let fences = document.fences();
     assert_eq!((fences[0].info.as_str(), fences[0].text.as_str()), ("rust,no_run", "fn main() {}\n"));
 }
