@@ -1,6 +1,6 @@
 //! The client that was written from `docs/PROTOCOL.md` alone, against our socket.
 
-use aiomsg_interop::{Program, Stage};
+use aiomsg_interop::{Flags, Peer, Program, Stage};
 use aiomsg_tokio::{Acknowledge, DeliveryGuarantee, Receipt, Socket};
 use tokio::runtime::Runtime;
 
@@ -91,4 +91,32 @@ fn classic_at_most_once_back() {
 #[test]
 fn classic_text_at_most_once_back() {
     answer("classic-text");
+}
+
+/// The document is true of the published packages, too: one of them sends everything back, at least once.
+fn echo_by_peer(dialect: &str, peer: Peer) {
+    let mut stage = Stage::new();
+    let flags = Flags::echo(3).with("delivery", "at-least-once");
+    let (echo, port) = stage.bind(Program::Peer(peer), &flags);
+    let messages = ["one", "two", "three"];
+    let port = port.to_string();
+    let arguments: Vec<&str> = [dialect, "127.0.0.1", &port].into_iter().chain(messages).collect();
+    let client = stage.start_with(Program::ProtocolClient, &arguments);
+    assert_eq!(stage.finish(client), messages);
+    stage.finish(echo);
+}
+
+#[test]
+fn v1_with_the_package_of_2026() {
+    echo_by_peer("v1", Peer::V1_2026_7_1);
+}
+
+#[test]
+fn classic_with_a_package_of_2019() {
+    echo_by_peer("classic", Peer::Classic2019_12_3);
+}
+
+#[test]
+fn classic_text_with_an_older_package_of_2019() {
+    echo_by_peer("classic-text", Peer::ClassicText2019_4_5);
 }
