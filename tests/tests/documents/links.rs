@@ -7,7 +7,7 @@ use crate::markdown::{Document, root};
 
 /// Where a link of a document leads, seen from the root, without `..` in it. `None` if that is outside of the repository.
 fn resolve(document: &Document, target: &str) -> Option<PathBuf> {
-    let mut path = document.path.parent().unwrap_or(Path::new("")).to_path_buf();
+    let mut path = document.path.parent().unwrap_or_else(|| Path::new("")).to_path_buf();
     for part in Path::new(target).components() {
         match part {
             Component::ParentDir => path.pop().then_some(())?,

@@ -51,7 +51,8 @@ fn step(line: &str) -> Step {
         "B" => End::B,
         _ => panic!("who is {name} in {line:?}?"),
     };
-    let (word, rest) = rest.trim_start().split_once(' ').unwrap_or((rest.trim_start(), ""));
+    let rest = rest.trim_start();
+    let (word, rest) = rest.split_once(' ').unwrap_or((rest, ""));
     match word {
         ":" => Step::Writes(end, bytes(rest)),
         "sends" => match rest.strip_suffix(" to be acknowledged") {
