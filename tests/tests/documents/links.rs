@@ -74,3 +74,14 @@ fn every_document_with_snippets_has_them_compiled() {
         .collect();
     assert_eq!(missing, Vec::<String>::new());
 }
+
+/// Rustdoc hides such lines, and forges show them.
+#[test]
+fn snippets_have_no_hidden_lines() {
+    let hidden = |line: &&str| *line == "#" || line.starts_with("# ");
+    for document in Document::all() {
+        for fence in document.fences().iter().filter(|fence| fence.info.starts_with("rust")) {
+            assert_eq!(fence.text.lines().find(hidden), None, "{}", document.name());
+        }
+    }
+}
