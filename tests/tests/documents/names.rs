@@ -100,3 +100,19 @@ fn files_and_items_that_documents_name_exist() {
     assert_eq!(missing, Vec::<String>::new());
     assert!(names > 300, "names are found: {names}");
 }
+
+#[test]
+fn every_counter_of_lost_messages_is_told() {
+    let source = fs::read_to_string(root().join("crates/aiomsg-proto/src/metrics.rs")).expect("a text");
+    let field =
+        |line: &str| line.trim().strip_prefix("pub ")?.split_once(':').map(|(name, _)| name.to_owned());
+    let counters: Vec<String> =
+        source.lines().filter_map(field).filter(|name| name.starts_with("dropped_")).collect();
+    assert!(counters.len() >= 5, "counters are found: {counters:?}");
+    for path in ["docs/ARCHITECTURE.md", "docs/DELIVERY.md"] {
+        let told = Document::read(path).code_spans();
+        for counter in &counters {
+            assert!(told.contains(counter), "{path} does not tell of {counter}");
+        }
+    }
+}

@@ -58,3 +58,16 @@ fn the_rust_that_is_promised_is_that_of_the_manifest() {
         assert!(text.contains(&promise), "{page} says {promise}");
     }
 }
+
+#[test]
+fn documents_that_front_pages_name_exist() {
+    let mut named = 0;
+    for (path, text) in sources() {
+        let names = text.split(|letter: char| letter.is_whitespace() || letter == '`');
+        for name in names.filter(|word| word.starts_with("docs/") && word.ends_with(".md")) {
+            named += 1;
+            assert!(root().join(name).is_file(), "{} names {name}", path.display());
+        }
+    }
+    assert!(named >= 8, "documents are named: {named}");
+}
