@@ -39,5 +39,7 @@ pub use self::scene::Scene;
 #[doc = include_str!("../../README.md")]
 #[doc = include_str!("../../docs/ADAPTERS.md")]
 #[doc = include_str!("../../docs/EMBEDDING.md")]
+#[doc = include_str!("../../docs/FROM_PYTHON.md")]
+#[doc = include_str!("../../docs/FROM_ZEROMQ.md")]
 #[allow(missing_docs)]
 pub struct Documents;

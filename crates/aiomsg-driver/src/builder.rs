@@ -45,11 +45,10 @@ pub enum BuildError {
 }
 
 macro_rules! settings {
-    ($($name:ident: $type:ty,)*) => {
+    ($($(#[$doc:meta])* $name:ident: $type:ty = $default:expr;)*) => {
+        /// The settings, each as in [`Config`].
         impl<R> Builder<R> {
-            $(#[doc = concat!(
-                "Sets [`Config::", stringify!($name), "`]; its meaning, default and bounds are described there."
-            )]
+            $($(#[$doc])*
             pub fn $name(mut self, value: $type) -> Self {
                 self.config = self.config.$name(value);
                 self
@@ -58,35 +57,7 @@ macro_rules! settings {
     };
 }
 
-settings! {
-    send_mode: SendMode,
-    delivery: DeliveryGuarantee,
-    acknowledge: Acknowledge,
-    receive: Receive,
-    resend_after: Duration,
-    resend_after_max: Duration,
-    max_attempts: Option<NonZeroU32>,
-    window: usize,
-    dialect: Dialect,
-    duplicate_identity: DuplicateIdentity,
-    slow_peer: SlowPeer,
-    heartbeat_interval: Duration,
-    heartbeat_timeout: Duration,
-    handshake_timeout: Duration,
-    connect_timeout: Duration,
-    reconnect_delay: Duration,
-    reconnect_delay_max: Duration,
-    max_message: usize,
-    send_buffer: Limit,
-    prefetch: Limit,
-    peer_queue: Limit,
-    receive_buffer: Limit,
-    deadlock_timeout: Duration,
-    max_connections: usize,
-    max_handshakes: usize,
-    peer_retention: Duration,
-    linger: Duration,
-}
+aiomsg_proto::with_settings!(settings);
 
 impl<R> Builder<R> {
     /// Replaces all settings by those of `config`.

@@ -32,6 +32,9 @@ impl Dialer {
     }
 
     /// Waits until an attempt is due, and returns the address; `None` when there are to be no more.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, the attempt is still due.
     pub async fn attempt(&self) -> Option<Arc<str>> {
         poll_fn(|cx| {
             self.shared.with(|state| {

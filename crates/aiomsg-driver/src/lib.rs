@@ -12,6 +12,23 @@
 //! something else than TCP, a [`Handle`] is the same socket with its futures in the hands of whoever makes it: one
 //! [`TimerDriver`], one [`LinkDriver`] for each connection, a loop around each [`Dialer`] and [`Acceptor`].
 //!
+//! A service that answers whoever asks, on any runtime:
+//!
+//! ```
+//! use aiomsg_driver::{Runtime, Socket, ToAddress};
+//!
+//! async fn serve<R: Runtime>(address: impl ToAddress) -> Result<(), Box<dyn std::error::Error>> {
+//!     let socket = Socket::<R>::builder().build()?;
+//!     socket.bind(address).await?;
+//!     loop {
+//!         let question = socket.recv_from().await?;
+//!         socket.send_to(question.identity, question.payload).await?;
+//!     }
+//! }
+//! ```
+//!
+//! # How it works
+//!
 //! ```text
 //!   application -- send, recv --> Socket --.
 //!                                          |
@@ -25,12 +42,27 @@
 //! idle. That task takes a batch of messages and writes it without the lock, reads, and hands what it read to the core in
 //! one step. `recv` takes over all that has arrived at once, and cuts it off message by message. State changes under the
 //! lock; tasks are woken when it is released.
+//!
+//! # The types
+//!
+//! | for | there is |
+//! |---|---|
+//! | an application | [`Socket`], [`Builder`], [`ToAddress`]; what a socket gives: [`Message`], [`MessageStream`], [`ReceivedStream`], [`EventStream`], [`PendingReceipt`] |
+//! | settings and what is told | those of the core: [`Config`], [`Event`], [`Metrics`], [`SendError`] and more |
+//! | an adapter | [`Runtime`], [`Listener`], [`Link`], [`Timer`], [`Clock`], [`MonotonicClock`] |
+//! | whoever runs the futures himself | [`Handle`], [`TimerDriver`], [`LinkDriver`], [`Dialer`], [`Acceptor`], [`Gate`] |
+//!
+//! There are no feature flags. Rust 1.89 or newer is needed.
+//!
+//! In the repository, `docs/ADAPTERS.md` has the rules for an adapter and examples of all of this, `docs/ARCHITECTURE.md`
+//! the way of a message through these files, `docs/DELIVERY.md` what is promised of it.
 mod acceptor;
 mod address;
 mod buffers;
 mod builder;
 mod dialer;
 mod events;
+mod guide;
 mod handle;
 mod io;
 mod link;

@@ -42,8 +42,8 @@ pub trait Runtime: Clock + Clone + 'static {
     /// Finds the addresses of `name`, a host and a port, in the order in which they are to be tried.
     fn resolve(&self, name: &str) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send;
 
-    /// Connects to one address, and says from which of ours. Called in a task of this runtime. Batches are made by the socket, so the system must not wait
-    /// for more (`TCP_NODELAY`).
+    /// Connects to one address, and says from which of ours. Called in a task of this runtime, and dropped if it takes too
+    /// long. Batches are made by the socket, so the system must not wait for more (`TCP_NODELAY`).
     fn connect(
         &self,
         address: SocketAddr,

@@ -107,7 +107,8 @@ impl<R: Runtime> Socket<R> {
     /// for any free one. May be called for any number of addresses.
     ///
     /// # Errors
-    /// What the system says if it cannot listen there, or that the socket is closed.
+    /// What the system says if it cannot listen there; [`InvalidInput`](io::ErrorKind::InvalidInput) if that is not an
+    /// address; or that the socket is closed.
     ///
     /// # Cancel safety
     /// Dropped before it is ready, nothing is bound.
@@ -250,8 +251,9 @@ impl<R> Socket<R> {
     /// first come, first served.
     ///
     /// # Errors
-    /// [`SendError::TooLong`], [`SendError::Closed`], and [`SendError::WouldDeadlock`] if there is no room and the
-    /// application takes nothing of what has arrived. The error has the message.
+    /// [`SendError::TooLong`], [`SendError::Closed`], [`SendError::PublishAtLeastOnce`] with these two settings, and
+    /// [`SendError::WouldDeadlock`] if there is no room and the application takes nothing of what has arrived. The error
+    /// has the message.
     ///
     /// # Cancel safety
     /// Dropped before it is ready, the message was not accepted, and is dropped.
@@ -280,7 +282,7 @@ impl<R> Socket<R> {
     /// Such a message is delivered at-least-once, whatever [`Config::delivery`] says, and may not be published.
     ///
     /// # Errors
-    /// Those of [`send`](Self::send), and [`SendError::PublishAtLeastOnce`].
+    /// Those of [`send`](Self::send); [`SendError::PublishAtLeastOnce`] if messages are published, whatever the guarantee.
     ///
     /// # Cancel safety
     /// Dropped before it is ready, the message was not accepted. Dropping the receipt cancels nothing.
@@ -349,9 +351,9 @@ impl<R> Socket<R> {
         Ok(received)
     }
 
-    /// The next message, to be acknowledged when the application has done with it; for [`Acknowledge::Manual`](aiomsg_proto::Acknowledge::Manual). Dropped
-    /// unacknowledged, it is received again when its sender sends it again. The other ways to receive acknowledge when
-    /// they return.
+    /// The next message, to be acknowledged when the application has done with it; for
+    /// [`Acknowledge::Manual`](aiomsg_proto::Acknowledge::Manual). Dropped unacknowledged, it is received again when its
+    /// sender sends it again. The other ways to receive acknowledge when they return.
     ///
     /// # Errors
     /// [`Closed`] when the socket is closed and all that came before was taken.
@@ -371,7 +373,8 @@ impl<R> Socket<R> {
     }
 
     /// The messages that arrive, as a stream that ends when the socket is closed. Several streams and
-    /// [`recv`](Self::recv) share the messages: each goes to one of them.
+    /// [`recv`](Self::recv) share the messages: each goes to one of them. A stream takes a message only when it gives it out,
+    /// so dropping it, or the future of its next message, loses none.
     pub fn messages(&self) -> MessageStream {
         MessageStream(self.messages_from())
     }

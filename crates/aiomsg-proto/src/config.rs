@@ -98,7 +98,187 @@ pub enum SlowPeer {
     Block(Duration),
 }
 
-macro_rules! setters {
+/// Hands all settings to a macro, each with its documentation, type and default: [`Config`] has a setter for each, and so
+/// has whatever else sets them.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! with_settings {
+    ($callback:ident) => {
+        $callback! {
+            /// Whom `send` gives messages to. Sending to one identity works in any mode.
+            ///
+            /// Default: [`SendMode::RoundRobin`].
+            send_mode: SendMode = SendMode::default();
+
+            /// What is promised of a message. Under [`SendMode::Publish`], at-least-once is for messages to one
+            /// identity only.
+            ///
+            /// Default: [`DeliveryGuarantee::AtMostOnce`].
+            delivery: DeliveryGuarantee = DeliveryGuarantee::default();
+
+            /// When messages are acknowledged whose senders ask for it. Later is safer, and keeps more messages at
+            /// their senders.
+            ///
+            /// Default: [`Acknowledge::OnTake`], when the application takes them, and at the latest 4 s after they
+            /// arrived.
+            acknowledge: Acknowledge = Acknowledge::default();
+
+            /// What is done with messages that arrive. A socket that only sends should not keep them: once the receive
+            /// buffer is full, peers are not read any more, and their acknowledgements are not seen.
+            ///
+            /// Default: [`Receive::Keep`].
+            receive: Receive = Receive::default();
+
+            /// At-least-once: a message is sent again to the same peer if it is not acknowledged this long after its
+            /// last byte was handed over. The time doubles with each further copy, and stands still while that peer is
+            /// not read. A copy has the id of the message, so that the receiver can drop it. Shorter than a receiver
+            /// needs to answer, and it gets everything twice.
+            ///
+            /// Default: 5 s. At least 1 ms.
+            resend_after: Duration = Duration::from_secs(5);
+
+            /// At-least-once: the longest time between two copies.
+            ///
+            /// Default: 60 s. No less than [`Config::resend_after`].
+            resend_after_max: Duration = Duration::from_secs(60);
+
+            /// At-least-once: how often a message is handed over without being acknowledged before it is given up,
+            /// which is an event and a counter.
+            ///
+            /// Default: `None`, no bound. At least 1.
+            max_attempts: Option<NonZeroU32> = None;
+
+            /// At-least-once: unacknowledged messages at one peer, at most. What is beyond waits for another peer, or
+            /// for its acknowledgements. With 1, each worker gets its next message when it has done with the one
+            /// before.
+            ///
+            /// Default: 4,096. At least 1.
+            window: usize = 4_096;
+
+            /// Which dialects are spoken. Peers of another one are refused, but for what [`Dialect::Classic`] tells.
+            ///
+            /// Default: [`Dialect::Auto`], both.
+            dialect: Dialect = Dialect::default();
+
+            /// What happens to a peer that shows an identity already connected.
+            ///
+            /// Default: [`DuplicateIdentity::Probe`].
+            duplicate_identity: DuplicateIdentity = DuplicateIdentity::default();
+
+            /// What happens to a subscriber whose queue is full, see [`Config::peer_queue`].
+            ///
+            /// Default: [`SlowPeer::DropNewest`].
+            slow_peer: SlowPeer = SlowPeer::default();
+
+            /// A heartbeat is sent after this long without sending. Peers give up on a connection after 15 s of
+            /// silence, so with more than that, idle connections are lost and made again.
+            ///
+            /// Default: 5 s. At least 1 ms.
+            heartbeat_interval: Duration = Duration::from_secs(5);
+
+            /// A connection is dead after this long without receiving a byte, unless reading was paused on our side.
+            /// Peers send a heartbeat every 5 s, so with less than that, idle connections are lost and made again. With
+            /// more, it takes longer to notice that a peer has vanished.
+            ///
+            /// Default: 15 s. More than [`Config::heartbeat_interval`].
+            heartbeat_timeout: Duration = Duration::from_secs(15);
+
+            /// The time in which a peer must have introduced itself, counted from accept or from the start of a dial.
+            /// One deadline for all of it, so a peer that sends a byte now and then gains nothing. A peer that is later
+            /// is refused.
+            ///
+            /// Default: 10 s. At least 1 ms.
+            handshake_timeout: Duration = Duration::from_secs(10);
+
+            /// The time that one attempt to connect may take, names and all addresses included. One that takes longer
+            /// has failed, and is made again. The core itself does not connect: kept here for adapters.
+            ///
+            /// Default: 5 s. At least 1 ms.
+            connect_timeout: Duration = Duration::from_secs(5);
+
+            /// The delay before the first attempt to reconnect. It doubles with each further one. The delay used is
+            /// drawn evenly between zero and this, so that a fleet does not come back in one instant.
+            ///
+            /// Default: 100 ms. At least 1 ms.
+            reconnect_delay: Duration = Duration::from_millis(100);
+
+            /// The longest delay between two attempts to reconnect. With more, a peer that was gone for long is found
+            /// again later; with less, it is knocked at more often.
+            ///
+            /// Default: 10 s. No less than [`Config::reconnect_delay`].
+            reconnect_delay_max: Duration = Duration::from_secs(10);
+
+            /// The largest payload that is sent or received. A longer message from a peer closes its connection before
+            /// memory is spent on it; a longer one of ours is refused with
+            /// [`SendError::TooLong`](crate::SendError::TooLong).
+            ///
+            /// Default: 67,108,864 bytes, which is 64 MiB. 1 byte to 1 GiB.
+            max_message: usize = 64 * (1 << 20);
+
+            /// All that this socket holds for sending: unrouted, queued at peers, being written, unacknowledged. A
+            /// payload that goes to many peers counts once. At the bound, `send` waits and `try_send` refuses.
+            ///
+            /// Default: 65,536 messages, 64 MiB. At least 1 message and 1 byte.
+            send_buffer: Limit = Limit::new(65_536, 64 * (1 << 20));
+
+            /// What may wait at one peer under [`SendMode::RoundRobin`], beside the batch being written to it. The rest
+            /// waits for the first peer that can take it. With more, messages are bound to peers earlier, and wait
+            /// behind a slow one while others are idle; with less, a fast one may run dry.
+            ///
+            /// Default: 1,024 messages, 256 KiB. At least 1 message and 1 byte.
+            prefetch: Limit = Limit::new(1_024, 256 << 10);
+
+            /// What may wait at one peer under [`SendMode::Publish`], and of messages to one identity in any mode,
+            /// beside the batch being written to it. A subscriber over it is slow, see [`Config::slow_peer`]; a message
+            /// to an identity over it waits, or is refused.
+            ///
+            /// Default: 16,384 messages, 16 MiB. At least 1 message and 1 byte.
+            peer_queue: Limit = Limit::new(16_384, 16 * (1 << 20));
+
+            /// What has been received and not yet taken by the application, large messages that are still arriving
+            /// included. One peer may use as much as is still free, so that none can take it all from the others; a
+            /// peer over that is not read until the application has caught up, and nothing is dropped. A message of
+            /// more than 64 KiB that would take more than half of what is free arrives beside this, one at a time.
+            ///
+            /// Default: 65,536 messages, 64 MiB. At least 1 message and 1 byte.
+            receive_buffer: Limit = Limit::new(65_536, 64 * (1 << 20));
+
+            /// How long sending may find no room while peers are not read, since the application takes nothing of what
+            /// has arrived, and nothing moves. Then [`SendError::WouldDeadlock`](crate::SendError::WouldDeadlock) gives
+            /// the message back: the acknowledgements that would make room are perhaps behind what is not read, or the
+            /// peer waits for us to read, as we wait for it.
+            ///
+            /// Default: 15 s. At least 1 ms.
+            deadlock_timeout: Duration = Duration::from_secs(15);
+
+            /// Connections at once, those still introducing themselves included. At the bound no connection is
+            /// accepted, and dials fail and are tried again.
+            ///
+            /// Default: 65,536. At least 1.
+            max_connections: usize = 65_536;
+
+            /// Accepted connections that have not introduced themselves, at once. At the bound no connection is
+            /// accepted, and those that have shown nothing for a second are closed.
+            ///
+            /// Default: 1,024. At least 1.
+            max_handshakes: usize = 1_024;
+
+            /// How long messages to an identity that has left are held, and how long its return is expected. Then they
+            /// are reported as undeliverable. Zero gives them up at once.
+            ///
+            /// Default: 60 s.
+            peer_retention: Duration = Duration::from_secs(60);
+
+            /// How long `close` may take to hand over what is still held. What is left then is reported. Zero hands
+            /// over nothing more.
+            ///
+            /// Default: 10 s.
+            linger: Duration = Duration::from_secs(10);
+        }
+    };
+}
+
+macro_rules! config {
     ($($(#[$doc:meta])* $name:ident: $type:ty = $default:expr;)*) => {
         /// The settings of a socket.
         ///
@@ -126,116 +306,7 @@ macro_rules! setters {
     };
 }
 
-setters! {
-    /// How `send` distributes messages. Default: [`SendMode::RoundRobin`]. Sending to one identity works in any mode.
-    send_mode: SendMode = SendMode::default();
-
-    /// What is promised of a message. Default: [`DeliveryGuarantee::AtMostOnce`]. Under [`SendMode::Publish`],
-    /// at-least-once is for messages to one identity only.
-    delivery: DeliveryGuarantee = DeliveryGuarantee::default();
-
-    /// When messages that ask for it are acknowledged. Default: when the application takes them, and at the latest 4 s
-    /// after they arrived.
-    acknowledge: Acknowledge = Acknowledge::default();
-
-    /// What is done with messages that arrive. Default: [`Receive::Keep`].
-    receive: Receive = Receive::default();
-
-    /// At-least-once: a message is sent again to the same peer if it is not acknowledged this long after its last byte
-    /// was handed over; the time doubles with each further copy, and stands still while that peer is not read. Default:
-    /// 5 s; at least 1 ms. A resend keeps the id of the message, so that the receiver can drop it.
-    resend_after: Duration = Duration::from_secs(5);
-
-    /// The longest time between two copies. Default: 60 s; no shorter than the first.
-    resend_after_max: Duration = Duration::from_secs(60);
-
-    /// At-least-once: how often a message is handed over without being acknowledged before it is given up, which is an
-    /// event and a counter. Default: `None`, no bound.
-    max_attempts: Option<NonZeroU32> = None;
-
-    /// At-least-once: unacknowledged messages at one peer, at most. Default: 4,096; at least 1. With 1, each worker gets
-    /// its next message when it has done with the one before.
-    window: usize = 4_096;
-
-    /// Which dialects are spoken. Default: [`Dialect::Auto`], both.
-    dialect: Dialect = Dialect::default();
-
-    /// What happens to a peer that shows an identity already connected. Default: [`DuplicateIdentity::Probe`].
-    duplicate_identity: DuplicateIdentity = DuplicateIdentity::default();
-
-    /// What happens to a subscriber whose queue is full. Default: [`SlowPeer::DropNewest`].
-    slow_peer: SlowPeer = SlowPeer::default();
-
-    /// A heartbeat is sent after this long without sending. Default: 5 s; at least 1 ms. Existing peers give up on a
-    /// connection after 15 s of silence, so longer than that disconnects from them.
-    heartbeat_interval: Duration = Duration::from_secs(5);
-
-    /// A connection is dead after this long without receiving a byte, unless reading was paused on our side. Default:
-    /// 15 s; longer than the heartbeat interval. Existing peers send a heartbeat every 5 s.
-    heartbeat_timeout: Duration = Duration::from_secs(15);
-
-    /// The time in which a peer must have introduced itself, counted from accept or from the start of a dial.
-    /// Default: 10 s; at least 1 ms. One deadline for all of it, so a peer that sends a byte now and then gains nothing.
-    handshake_timeout: Duration = Duration::from_secs(10);
-
-    /// The time that one attempt to connect may take, names and all addresses included. Default: 5 s; at least 1 ms.
-    /// Kept here for adapters: the core itself does not connect.
-    connect_timeout: Duration = Duration::from_secs(5);
-
-    /// The delay before the first attempt to reconnect; it doubles with each further one. The delay used is drawn
-    /// evenly between zero and this, so that a fleet does not come back in one instant. Default: 100 ms; at least 1 ms.
-    reconnect_delay: Duration = Duration::from_millis(100);
-
-    /// The longest delay between two attempts to reconnect. Default: 10 s; no shorter than the first.
-    reconnect_delay_max: Duration = Duration::from_secs(10);
-
-    /// The largest payload that is sent or received, in bytes. Default: 64 MiB; 1 byte to 1 GiB. A longer message from
-    /// a peer closes its connection before memory is spent on it; a longer one of ours is refused.
-    max_message: usize = 64 * MIB;
-
-    /// All that this socket holds for sending: unrouted, queued at peers, being written. A payload that goes to many
-    /// peers counts once. Default: 65,536 messages, 64 MiB. At the bound, `send` waits and `try_send` refuses.
-    send_buffer: Limit = Limit::new(65_536, 64 * MIB);
-
-    /// What may wait at one peer under [`SendMode::RoundRobin`], beside the batch being written to it; the rest waits
-    /// for the first peer that can take it. Default: 1,024 messages, 1 MiB. Larger values bind messages to peers
-    /// earlier.
-    prefetch: Limit = Limit::new(1_024, MIB / 4);
-
-    /// What may wait at one peer under [`SendMode::Publish`], and of messages to one identity in any mode, beside the
-    /// batch being written to it. Default: 16,384 messages, 16 MiB. A subscriber over it is slow, see
-    /// [`Config::slow_peer`]; a message to an identity over it is refused.
-    peer_queue: Limit = Limit::new(16_384, 16 * MIB);
-
-    /// What has been received and not yet taken by the application, large messages that are still arriving included.
-    /// Default: 65,536 messages, 64 MiB. One peer may use as much as is still free, so that none can take it all from
-    /// the others; a peer over that is not read until the application has caught up, and nothing is dropped. A message
-    /// of more than 64 KiB that would take more than half of what is free arrives beside this, one at a time.
-    receive_buffer: Limit = Limit::new(65_536, 64 * MIB);
-
-    /// How long sending may find no room while peers are not read, since the application takes nothing of what has
-    /// arrived, and nothing moves. Default: 15 s; at least 1 ms. Then
-    /// [`SendError::WouldDeadlock`](crate::SendError::WouldDeadlock) gives the message back: the acknowledgements that
-    /// would make room are perhaps behind what is not read, or the peer waits for us to read, as we wait for it.
-    deadlock_timeout: Duration = Duration::from_secs(15);
-
-    /// Connections at once, those still introducing themselves included. Default: 65,536; at least 1. At the bound no
-    /// connection is accepted.
-    max_connections: usize = 65_536;
-
-    /// Accepted connections that have not introduced themselves, at once. Default: 1,024; at least 1. At the bound no
-    /// connection is accepted, and those that have shown nothing for a second are closed.
-    max_handshakes: usize = 1_024;
-
-    /// How long messages to an identity that has left are held, and how long its return is expected. Default: 60 s.
-    /// Then they are reported as undeliverable.
-    peer_retention: Duration = Duration::from_secs(60);
-
-    /// How long `close` may take to hand over what is still held. Default: 10 s. What is left then is reported.
-    linger: Duration = Duration::from_secs(10);
-}
-
-const MIB: usize = 1 << 20;
+with_settings!(config);
 
 /// The largest value of [`Config::max_message`]: 1 GiB.
 const MAX_MESSAGE: usize = 1 << 30;
@@ -305,6 +376,10 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use alloc::format;
+    use alloc::string::{String, ToString};
+    use alloc::vec::Vec;
+
     use super::*;
 
     #[test]
@@ -328,5 +403,152 @@ mod tests {
             config().reconnect_delay_max(Duration::from_millis(99)).validate(),
             Err(ConfigError::ReconnectDelay)
         );
+    }
+
+    /// What can be written in the documentation of a setting as its default and its bound.
+    trait Value: Sized {
+        fn written(&self) -> String;
+
+        /// Values on both sides of a bound: one that is refused, and one that is not.
+        fn around(bound: &str) -> Option<(Self, Self)>;
+    }
+
+    fn grouped(number: usize) -> String {
+        match number {
+            0..1_000 => number.to_string(),
+            _ => format!("{},{:03}", grouped(number / 1_000), number % 1_000),
+        }
+    }
+
+    impl Value for Duration {
+        fn written(&self) -> String {
+            match self.as_millis() {
+                seconds if seconds % 1_000 == 0 => format!("{} s", seconds / 1_000),
+                millis => format!("{millis} ms"),
+            }
+        }
+
+        fn around(bound: &str) -> Option<(Self, Self)> {
+            let default = Config::default();
+            let nano = Self::from_nanos(1);
+            match bound {
+                "At least 1 ms" => Some((Self::from_micros(999), Self::from_millis(1))),
+                "No less than [`Config::resend_after`]" => {
+                    Some((default.resend_after - nano, default.resend_after))
+                }
+                "No less than [`Config::reconnect_delay`]" => {
+                    Some((default.reconnect_delay - nano, default.reconnect_delay))
+                }
+                "More than [`Config::heartbeat_interval`]" => {
+                    Some((default.heartbeat_interval, default.heartbeat_interval + nano))
+                }
+                _ => None,
+            }
+        }
+    }
+
+    impl Value for usize {
+        fn written(&self) -> String {
+            grouped(*self)
+        }
+
+        fn around(bound: &str) -> Option<(Self, Self)> {
+            match bound {
+                "At least 1" | "1 byte to 1 GiB" => Some((0, 1)),
+                _ => None,
+            }
+        }
+    }
+
+    impl Value for Limit {
+        fn written(&self) -> String {
+            format!("{} messages, {} MiB", grouped(self.messages), self.bytes >> 20)
+        }
+
+        fn around(bound: &str) -> Option<(Self, Self)> {
+            (bound == "At least 1 message and 1 byte").then_some((Self::new(1, 0), Self::new(1, 1)))
+        }
+    }
+
+    /// Policies have no bounds.
+    macro_rules! policies {
+        ($($type:ty),*) => {
+            $(impl Value for $type {
+                fn written(&self) -> String {
+                    let value = format!("{self:?}");
+                    let variant = value.split(' ').next().unwrap_or_default();
+                    format!("[`{}::{variant}`]", stringify!($type))
+                }
+
+                fn around(_: &str) -> Option<(Self, Self)> {
+                    None
+                }
+            })*
+        };
+    }
+
+    policies! { Acknowledge, DeliveryGuarantee, Dialect, DuplicateIdentity, Receive, SendMode, SlowPeer }
+
+    impl Value for Option<NonZeroU32> {
+        fn written(&self) -> String {
+            format!("`{self:?}`")
+        }
+
+        fn around(_: &str) -> Option<(Self, Self)> {
+            None
+        }
+    }
+
+    /// The last paragraph of a setting's documentation, in one line.
+    fn last_paragraph(doc: &[&str]) -> String {
+        let lines: Vec<&str> =
+            doc.iter().rev().map(|line| line.trim()).take_while(|line| !line.is_empty()).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join(" ")
+    }
+
+    fn check<T: Value>(name: &str, doc: &[&str], default: &T, set: impl Fn(Config, T) -> Config) -> usize {
+        let last = last_paragraph(doc);
+        assert!(doc.len() > 2, "{name} says what follows from it");
+        let rest = last.strip_prefix("Default: ").and_then(|rest| rest.strip_prefix(&default.written()));
+        let rest = rest.unwrap_or_else(|| panic!("{name}: {last:?} is not {}", default.written()));
+        let bounds = rest.split(". ").filter_map(|sentence| T::around(sentence.trim_end_matches('.')));
+        bounds
+            .map(|(refused, allowed)| {
+                assert!(set(Config::default(), refused).validate().is_err(), "{name}: {last:?}");
+                // The longest time must not be shorter than the first; this is the way to say so.
+                let wide = Config::default().heartbeat_timeout(Duration::from_secs(60));
+                assert_eq!(set(wide, allowed).validate(), Ok(()), "{name}: {last:?}");
+            })
+            .count()
+    }
+
+    macro_rules! check_all {
+        ($($(#[doc = $doc:expr])* $name:ident: $type:ty = $default:expr;)*) => {
+            [$((stringify!($name), check::<$type>(
+                stringify!($name), &[$($doc),*], &Config::default().$name, Config::$name,
+            ))),*]
+        };
+    }
+
+    #[test]
+    fn defaults_and_bounds_are_as_documented() {
+        let bounds = with_settings!(check_all);
+        let bounded = bounds.iter().filter(|(_, count)| *count == 1).count();
+        let unbounded: Vec<&str> =
+            bounds.iter().filter(|(_, count)| *count == 0).map(|(name, _)| *name).collect();
+        assert_eq!(bounded + unbounded.len(), 27);
+        let expected = [
+            "send_mode",
+            "delivery",
+            "acknowledge",
+            "receive",
+            "max_attempts",
+            "dialect",
+            "duplicate_identity",
+            "slow_peer",
+            "peer_retention",
+            "linger",
+        ];
+        assert_eq!(unbounded, expected, "all others have a bound, and it is checked");
     }
 }

@@ -131,6 +131,26 @@
 //! * Every accepted message is, for each recipient, at any time exactly one of handed over, still held, or counted as
 //!   dropped for a reason that can be seen ([`Metrics`]).
 //! * When a connection ends, exactly those messages are sent elsewhere or kept of which not the last byte was taken.
+//!
+//! # The types
+//!
+//! | for | there is |
+//! |---|---|
+//! | many connections | [`Socket`]; what it says is to be done: [`Ready`], [`LinkState`]; what has arrived: [`Inbox`], [`Received`] |
+//! | one connection | [`Connection`], [`Role`] |
+//! | what is written | [`Batch`] |
+//! | settings | [`Config`], [`Limit`] and the policies: [`SendMode`], [`DeliveryGuarantee`], [`Acknowledge`], [`Receive`], [`SlowPeer`], [`DuplicateIdentity`], [`Dialect`] |
+//! | names | [`Identity`], [`ConnectionId`], [`DialId`], [`MessageId`], [`ReceiptId`] |
+//! | what happened | [`Event`], [`Metrics`], [`Usage`], [`PeerInfo`], [`Receipt`], [`CloseReport`] |
+//! | what went wrong | [`SendError`], [`CloseReason`], [`ConnectionRefused`], [`ConfigError`], [`Closed`] |
+//! | bytes | [`frame`], [`dialect`], [`Protocol`], [`IdentityForm`] |
+//! | time | [`Instant`] |
+//!
+//! There are no feature flags: it is `no_std` always, and needs `alloc`. Rust 1.89 or newer is needed.
+//!
+//! In the repository, `docs/EMBEDDING.md` has the loop for readiness, completions and threads, with the mistakes that can be
+//! made, and `crates/aiomsg-examples` a program for each. `docs/PROTOCOL.md` has what goes over the wire,
+//! `docs/ARCHITECTURE.md` the way of a message through these files.
 #![no_std]
 #![deny(clippy::unwrap_used, clippy::indexing_slicing)]
 #![warn(clippy::alloc_instead_of_core, clippy::std_instead_of_alloc, clippy::std_instead_of_core)]

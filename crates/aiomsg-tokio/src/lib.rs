@@ -28,29 +28,12 @@
 //! # }
 //! ```
 //!
-//! # Which end binds
-//!
-//! It does not matter for anything else. Let the end bind whose address is known and stays, and let the end connect of
-//! which there may be several.
-//!
-//! # What happens to a message
-//!
-//! A message is accepted when [`Socket::send`] is ready. It is handed to the operating system as soon as there is a peer
-//! that can take it. If the connection is lost before its last byte was taken, it goes to another peer, or to the same
-//! one when it is back. What the operating system had taken by then may be lost with the connection.
-//!
-//! Everything that waits is bounded, see [`Config`]: sending waits when the bound is reached, and receiving stops reading
-//! so that the sender feels it. A publisher does not wait for subscribers that do not keep up; [`SlowPeer`] says what
-//! happens to them.
-//!
 //! # Runtime
 //!
 //! A socket must be built inside a tokio runtime with I/O and time enabled, and is served by tasks there. The
 //! current-thread runtime is enough, and is the fastest for one socket.
 //!
-//! # Rust version
-//!
-//! 1.89 or newer.
+#![doc = aiomsg_driver::guide!()]
 #[expect(unnameable_types, reason = "what serves a socket needs no name")]
 mod runtime;
 

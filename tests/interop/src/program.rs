@@ -74,6 +74,8 @@ pub enum Program {
     Demo(Runtime),
     /// `demo.py` on one of the Python packages.
     PeerDemo(Peer),
+    /// `docs/protocol_client.py`, which needs Python and no package.
+    ProtocolClient,
 }
 
 impl Program {
@@ -86,6 +88,7 @@ impl Program {
             Self::Demo(Runtime::Tokio) => "demo_tokio",
             Self::Demo(Runtime::Smol) => "demo_smol",
             Self::Peer(peer) | Self::PeerDemo(peer) => peer.name(),
+            Self::ProtocolClient => "protocol_client",
         }
     }
 
@@ -102,6 +105,13 @@ impl Program {
             Self::Demo(runtime) => example_command("demo", "AIOMSG_DEMO", runtime),
             Self::Peer(peer) => peer_command(peer, "peer.py"),
             Self::PeerDemo(peer) => peer_command(peer, "demo.py"),
+            Self::ProtocolClient => {
+                let mut command = interpreter(Peer::V1_2026_7_1);
+                let script = workspace_root().join("docs/protocol_client.py");
+                // Its arguments and lines are text of any language, also in the C locale.
+                command.arg(script).env("PYTHONUTF8", "1");
+                command
+            }
         }
     }
 }
@@ -133,8 +143,14 @@ fn example_path(example: &str, variable: &str) -> PathBuf {
     path
 }
 
-fn peer_command(peer: Peer, script: &str) -> Command {
-    let home = workspace_root().join("target/interop").join(peer.name());
+/// Where the package of a peer is set up.
+fn peer_home(peer: Peer) -> PathBuf {
+    workspace_root().join("target/interop").join(peer.name())
+}
+
+/// The Python that a peer runs on.
+fn interpreter(peer: Peer) -> Command {
+    let home = peer_home(peer);
     let interpreter = fs::read_to_string(home.join("interpreter")).unwrap_or_else(|error| {
         panic!(
             "the Python package for {} is not set up ({}: {error}): run tests/interop/peers.sh",
@@ -142,10 +158,14 @@ fn peer_command(peer: Peer, script: &str) -> Command {
             home.display(),
         )
     });
-    let mut command = Command::new(interpreter.trim());
+    Command::new(interpreter.trim())
+}
+
+fn peer_command(peer: Peer, script: &str) -> Command {
+    let mut command = interpreter(peer);
     command
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(script))
-        .env("PYTHONPATH", home.join("site"))
+        .env("PYTHONPATH", peer_home(peer).join("site"))
         // Concurrent tests would otherwise race to write the same caches.
         .env("PYTHONDONTWRITEBYTECODE", "1");
     command

@@ -1,4 +1,6 @@
 //! What frames mean: the two dialects, and how the first frame tells them apart.
+//!
+//! In the repository, `docs/PROTOCOL.md` has the bytes of both, with examples.
 #![deny(clippy::arithmetic_side_effects)]
 
 pub mod classic;

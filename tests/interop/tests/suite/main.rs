@@ -1,9 +1,11 @@
 //! The agent, on each runtime, against each of the published Python packages,
-//! by name, and against all of them at once.
+//! by name, and against all of them at once; and the client of the protocol's
+//! document against a socket.
 
 mod all_peers;
 mod delivery;
 mod demos;
+mod protocol;
 mod scenarios;
 
 macro_rules! tests_of_link {

@@ -9,7 +9,7 @@ mod cuts;
 mod kills;
 mod proxy;
 mod slow;
-mod support;
+pub(crate) mod support;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

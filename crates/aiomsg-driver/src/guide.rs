@@ -1,0 +1,61 @@
+//! What is to be said of a socket on any runtime.
+
+/// The greater part of an adapter's front page: its links lead to what the adapter hands on.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! guide {
+    () => {
+        r"
+# The types
+
+| to | there is |
+|---|---|
+| set a socket up | [`Socket::builder`], which gives a [`Builder`]; all settings are those of [`Config`] |
+| choose who gets a message | [`SendMode`], [`SlowPeer`] |
+| choose what is promised of it | [`DeliveryGuarantee`]; at the other end, [`Acknowledge`] |
+| reach peers | [`Socket::bind`], [`Socket::connect`], [`Socket::wait_for_peers`]; back again: [`Socket::unbind`], [`Socket::disconnect`], [`Socket::disconnect_peer`], [`Socket::keep_out`] |
+| send | [`Socket::send`], [`Socket::send_to`]; at once or not at all, [`Socket::try_send`]; to know what became of it, [`Socket::send_with_receipt`] |
+| receive | [`Socket::recv`]; with the sender's [`Identity`], [`Socket::recv_from`]; to acknowledge by hand, [`Socket::recv_message`]; as a stream, [`Socket::messages`]; if one is there, [`Socket::try_recv`] |
+| watch | [`Socket::events`], [`Event`]; [`Socket::peers`]; [`Socket::metrics`] |
+| end | [`Socket::close`], whose [`CloseReport`] says what was not handed over |
+
+All of them take `&self`, and a socket is cheap to clone: send in one task and receive in another.
+
+# Which end binds
+
+It does not matter for anything else. Let the end bind whose address is known and stays, and let the end connect of which
+there may be several.
+
+# What happens to a message
+
+A message is accepted when [`Socket::send`] is ready. It is handed to the operating system as soon as there is a peer that
+can take it. If the connection is lost before its last byte was taken, it goes to another peer, or to the same one when it
+is back. What the operating system had taken by then may be lost with the connection, unless the message is sent
+[at least once](DeliveryGuarantee::AtLeastOnce).
+
+Everything that waits is bounded, see [`Config`]: sending waits when the bound is reached, and receiving stops reading so
+that the sender feels it. A publisher does not wait for subscribers that do not keep up; [`SlowPeer`] says what happens to
+them.
+
+# Errors, and futures that are dropped
+
+An error that concerns a message has it: [`SendError::into_payload`]. No error is about a connection: those are made again,
+and [`Socket::events`] tells of them. Every asynchronous method says what happens if its future is dropped before it is
+ready. In short: a message that was being sent was not accepted, and none that was to be received is lost, so all of them
+may stand in a `select!` or under a timeout.
+
+A socket that is dropped does not wait for anything: [close](Socket::close) it, if what it holds is to be handed over.
+
+# Features and versions
+
+There are no feature flags. Rust 1.89 or newer is needed.
+
+# Where to go on
+
+In the repository, `docs/DELIVERY.md` says what is promised of a message, `docs/ADAPTERS.md` in what the runtimes differ and
+how to write code for any of them, `docs/FROM_ZEROMQ.md` and `docs/FROM_PYTHON.md` what is called how there and here,
+`docs/PROTOCOL.md` what goes over the wire, and `SECURITY.md` what a peer can do. `crates/aiomsg-examples` has programs to
+run.
+"
+    };
+}
