@@ -6,6 +6,8 @@
 //!
 //! Whoever is no socket is a [raw peer](RawId): bytes in and bytes out, for peers that break the rules. [`wire`] writes
 //! and reads their bytes with code of its own, so that the core is not checked against itself.
+//!
+//! Apart from that, [`program`] runs the examples as they are: as processes, in real time.
 
 extern crate alloc;
 
@@ -20,6 +22,7 @@ mod habits;
 mod network;
 mod node;
 mod pipe;
+pub mod program;
 mod raw;
 mod roads;
 pub mod runtime;

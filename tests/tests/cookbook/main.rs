@@ -1,0 +1,4 @@
+//! The recipes of the cookbook, as processes: programs that come and go, restart, are killed, and are told to stop.
+
+mod publish;
+mod support;
