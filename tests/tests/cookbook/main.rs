@@ -1,4 +1,5 @@
 //! The recipes of the cookbook, as processes: programs that come and go, restart, are killed, and are told to stop.
 
+mod jobs;
 mod publish;
 mod support;
