@@ -3,4 +3,5 @@
 mod jobs;
 mod proxies;
 mod publish;
+mod relay;
 mod support;
