@@ -4,4 +4,5 @@ mod jobs;
 mod proxies;
 mod publish;
 mod relay;
+mod requests;
 mod support;
