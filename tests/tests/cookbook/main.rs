@@ -1,5 +1,6 @@
 //! The recipes of the cookbook, as processes: programs that come and go, restart, are killed, and are told to stop.
 
+mod careful;
 mod jobs;
 mod proxies;
 mod publish;
