@@ -6,4 +6,6 @@ mod proxies;
 mod publish;
 mod relay;
 mod requests;
+#[cfg(unix)]
+mod shutdown;
 mod support;
