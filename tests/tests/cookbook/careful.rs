@@ -1,8 +1,11 @@
 //! Jobs that have to be done, whatever becomes of the workers.
 
-use crate::support::{Runtime, on_both};
+use crate::support::{ANY, Middle, Runtime, on_both};
 
-on_both! { what_a_killed_worker_had_is_done_by_another, jobs_do_not_wait_at_a_busy_worker }
+on_both! {
+    what_a_killed_worker_had_is_done_by_another, jobs_do_not_wait_at_a_busy_worker,
+    what_a_killed_proxy_had_is_done,
+}
 
 fn what_a_killed_worker_had_is_done_by_another(runtime: Runtime) {
     let (creator, address) = runtime.serve("careful_creator", &["--jobs", "20"]);
@@ -36,5 +39,27 @@ fn jobs_do_not_wait_at_a_busy_worker(runtime: Runtime) {
     busy.kill();
     worker.line("done with job 1");
     creator.line("job 20: done by ");
+    assert_eq!(creator.end().code, Some(0));
+}
+
+fn what_a_killed_proxy_had_is_done(runtime: Runtime) {
+    let start = |[creators, workers]: [&str; 2]| {
+        Middle::start(runtime, "careful_proxy", [("creators", creators), ("workers", workers)], &[])
+    };
+    let proxy = start([ANY; 2]);
+    let [creators, workers] = proxy.addresses.clone();
+    let args = ["--connect", &creators, "--window", "100", "--jobs", "20"];
+    let creator = runtime.start("careful_creator", &args);
+    let work = |work| runtime.start("careful_worker", &["--connect", &workers, "--work", work]);
+    let mut busy = work("1h");
+    assert_eq!(busy.line("working on "), "working on job 1");
+    // There are more at the proxy, and another worker gets them.
+    let mut worker = work("1ms");
+    worker.line("done with job 20");
+    // With the proxy dies what it knew of the first.
+    proxy.kill();
+    busy.kill();
+    let _proxy = start([&creators, &workers]);
+    worker.line("done with job 1");
     assert_eq!(creator.end().code, Some(0));
 }

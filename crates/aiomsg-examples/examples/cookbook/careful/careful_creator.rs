@@ -18,6 +18,12 @@ struct CarefulCreator {
     /// Where to accept workers.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:25001")]
     bind: String,
+    /// Connect to these instead, which may be proxies; may be given several times.
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "bind")]
+    connect: Vec<String>,
+    /// How many jobs each peer may have at once: 1 for a worker, no fewer than it has workers for a proxy.
+    #[arg(long, default_value_t = 1)]
+    window: usize,
     /// How many jobs.
     #[arg(long, default_value_t = 10)]
     jobs: u64,
@@ -31,11 +37,15 @@ impl Program for CarefulCreator {
     async fn run<R: Runtime>(self) -> Result<(), Failure> {
         let socket = Socket::<R>::builder()
             .delivery(DeliveryGuarantee::AtLeastOnce)
-            // One at a time, so that no job waits at a busy worker while another is free.
-            .window(1)
+            // With one at a time, no job waits at a busy worker while another is free.
+            .window(self.window)
             .receive(Receive::Discard)
             .build()?;
-        eprintln!("listening on {}", socket.bind(&self.bind).await?);
+        if self.connect.is_empty() {
+            eprintln!("listening on {}", socket.bind(&self.bind).await?);
+        } else {
+            self.connect.iter().try_for_each(|address| socket.connect(address))?;
+        }
         let mut receipts = Vec::new();
         for number in 1..=self.jobs {
             receipts.push((number, socket.send_with_receipt(format!("job {number}")).await?));
