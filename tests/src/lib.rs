@@ -37,10 +37,12 @@ pub use self::node::{NodeId, Taking};
 pub use self::raw::{Ended, RawId};
 pub use self::scene::Scene;
 
-/// The snippets of the documents, compiled, and run where they end.
+/// The snippets of the documents, compiled, and run where they end. Those of the cookbook are quotations of programs; the
+/// test `cookbook` sees to it that they are true.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 #[doc = include_str!("../../docs/ADAPTERS.md")]
+#[doc = include_str!("../../docs/COOKBOOK.md")]
 #[doc = include_str!("../../docs/EMBEDDING.md")]
 #[allow(missing_docs)]
 pub struct Documents;

@@ -1,6 +1,7 @@
 //! The recipes of the cookbook, as processes: programs that come and go, restart, are killed, and are told to stop.
 
 mod careful;
+mod document;
 mod jobs;
 mod proxies;
 mod publish;
