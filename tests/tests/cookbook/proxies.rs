@@ -6,7 +6,7 @@ use aiomsg_tests::program::Program;
 
 use crate::support::{ANY, Middle, Runtime, number, on_both, wait_for_steps};
 
-on_both! { creators_and_workers_come_and_go, three_proxies }
+on_both! { creators_and_workers_come_and_go, three_proxies, a_list_of_proxies_with_a_gap_is_told }
 
 fn start(runtime: Runtime, [creators, workers]: [&str; 2]) -> Middle {
     Middle::start(runtime, "proxy", [("creators", creators), ("workers", workers)], &[])
@@ -78,5 +78,11 @@ fn three_proxies(runtime: Runtime) {
     let _creator = create(runtime, &creators, "job by way of the first", "5ms");
     for worker in &mut workers {
         wait_for_steps(worker, "job by way of the first", 2);
+    }
+}
+
+fn a_list_of_proxies_with_a_gap_is_told(runtime: Runtime) {
+    for list in ["", "127.0.0.1;", ";127.0.0.1"] {
+        work(runtime, list).end().assert_failure(1, "scaled_worker: \":25002\" is not an address");
     }
 }
