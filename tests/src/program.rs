@@ -61,7 +61,8 @@ impl Program {
         line.rsplit(' ').next().unwrap_or_default().to_owned()
     }
 
-    /// Waits for a line with this in it.
+    /// Waits for a line with this in it, and passes over those before. What goes to standard output and what goes to
+    /// standard error may change places.
     ///
     /// # Panics
     /// If the program ends without, or takes too long.

@@ -2,7 +2,7 @@
 
 use aiomsg_tests::program::End;
 
-use crate::support::{Runtime, on_both};
+use crate::support::{ANY, Runtime, on_both};
 
 on_both! {
     a_worker_that_is_told_to_stop_ends_with_its_job, a_creator_that_is_told_to_stop_has_its_jobs_done,
@@ -51,7 +51,8 @@ fn jobs(end: &End, word: &str) -> Vec<String> {
 }
 
 fn a_creator_without_workers_says_what_is_lost(runtime: Runtime) {
-    let (mut creator, _) = runtime.serve("graceful_creator", &["--period", "1h", "--linger", "100ms"]);
+    let args = ["--bind", ANY, "--period", "1h", "--linger", "100ms"];
+    let mut creator = runtime.start("graceful_creator", &args);
     creator.line("created job 1");
     creator.stop();
     creator.line("stopping, at most for 100ms");
