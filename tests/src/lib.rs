@@ -6,6 +6,8 @@
 //!
 //! Whoever is no socket is a [raw peer](RawId): bytes in and bytes out, for peers that break the rules. [`wire`] writes
 //! and reads their bytes with code of its own, so that the core is not checked against itself.
+//!
+//! Apart from that, [`program`] runs the examples as they are: as processes, in real time.
 
 extern crate alloc;
 
@@ -20,6 +22,7 @@ mod habits;
 mod network;
 mod node;
 mod pipe;
+pub mod program;
 mod raw;
 mod roads;
 pub mod runtime;
@@ -34,10 +37,12 @@ pub use self::node::{NodeId, Taking};
 pub use self::raw::{Ended, RawId};
 pub use self::scene::Scene;
 
-/// The snippets of the documents, compiled, and run where they end.
+/// The snippets of the documents, compiled, and run where they end. Those of the cookbook are quotations of programs; the
+/// test `cookbook` sees to it that they are true.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 #[doc = include_str!("../../docs/ADAPTERS.md")]
+#[doc = include_str!("../../docs/COOKBOOK.md")]
 #[doc = include_str!("../../docs/EMBEDDING.md")]
 #[doc = include_str!("../../docs/FROM_PYTHON.md")]
 #[doc = include_str!("../../docs/FROM_ZEROMQ.md")]

@@ -12,17 +12,13 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-use std::future::Future;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, SystemTime};
 
 use aiomsg_driver::{Runtime, Socket};
-use aiomsg_examples::{Failure, On, Program};
+use aiomsg_examples::{Failure, On, Program, Stop};
 use aiomsg_proto::SendMode;
-use async_signal::{Signal, Signals};
 use clap::{Parser, ValueEnum};
-use futures_lite::StreamExt;
-use futures_lite::future::or;
 
 const ADDRESS: &str = "127.0.0.1:25000";
 
@@ -93,13 +89,13 @@ impl Program for Args {
 }
 
 async fn server<R: Runtime>(args: &Args) -> Result<(), Failure> {
-    let mut stop = stop_signals()?;
+    let mut stop = Stop::new()?;
     let socket = Socket::<R>::builder().send_mode(SendMode::Publish).build()?;
     join(&socket, args.role.unwrap_or(Role::Bind), &args.address).await?;
     loop {
         socket.send(humantime::format_rfc3339_seconds(SystemTime::now()).to_string()).await?;
         let second = socket.runtime().sleep(Duration::from_secs(1));
-        if unless_stopped(&mut stop, second).await.is_none() {
+        if stop.unless(second).await.is_none() {
             break;
         }
     }
@@ -108,11 +104,11 @@ async fn server<R: Runtime>(args: &Args) -> Result<(), Failure> {
 }
 
 async fn client<R: Runtime>(args: &Args) -> Result<(), Failure> {
-    let mut stop = stop_signals()?;
+    let mut stop = Stop::new()?;
     let socket = Socket::<R>::builder().build()?;
     join(&socket, args.role.unwrap_or(Role::Connect), &args.address).await?;
     for _ in 0..args.count.unwrap_or(usize::MAX) {
-        let Some(message) = unless_stopped(&mut stop, socket.recv()).await else { break };
+        let Some(message) = stop.unless(socket.recv()).await else { break };
         println!("{}", String::from_utf8_lossy(&message?));
     }
     socket.close().await;
@@ -125,19 +121,4 @@ async fn join<R: Runtime>(socket: &Socket<R>, role: Role, address: &str) -> Resu
         Role::Connect => socket.connect(address)?,
     }
     Ok(())
-}
-
-/// Ctrl-C, and what a service manager sends where there is one.
-fn stop_signals() -> Result<Signals, Failure> {
-    let signals: &[Signal] = if cfg!(unix) { &[Signal::Int, Signal::Term] } else { &[Signal::Int] };
-    Ok(Signals::new(signals)?)
-}
-
-/// What `work` gives, or `None` if a signal to stop comes first.
-async fn unless_stopped<T>(signals: &mut Signals, work: impl Future<Output = T>) -> Option<T> {
-    let stopped = async {
-        signals.next().await;
-        None
-    };
-    or(stopped, async { Some(work.await) }).await
 }

@@ -1,8 +1,8 @@
 //! The examples that connect: `blocking`, `completion` and `connection_only`.
 
 use aiomsg_driver::Runtime;
+use aiomsg_tests::program::Program;
 
-use crate::program::Program;
 use crate::support::{echo_server, on_both, slow_line, socket, soon};
 
 on_both! {

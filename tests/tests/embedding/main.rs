@@ -3,6 +3,5 @@
 
 mod clients;
 mod misuse;
-mod program;
 mod servers;
 mod support;

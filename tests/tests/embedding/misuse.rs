@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::program::{Program, examples};
+use aiomsg_tests::program::{Program, examples};
 
 const CLIENTS: [&str; 3] = ["blocking", "completion", "connection_only"];
 

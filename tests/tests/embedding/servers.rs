@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use aiomsg_driver::{Runtime, Socket};
 use aiomsg_proto::Limit;
+use aiomsg_tests::program::Program;
 use bytes::Bytes;
 
-use crate::program::Program;
 use crate::support::{client, exchange, on_both, slow_line, soon};
 
 on_both! {

@@ -5,9 +5,8 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
 
 use aiomsg_driver::{Runtime, Socket};
+use aiomsg_tests::program::DEADLINE;
 use bytes::Bytes;
-
-use crate::program::DEADLINE;
 
 /// Runs a test with sockets of each adapter.
 macro_rules! on_both {

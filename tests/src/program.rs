@@ -1,4 +1,4 @@
-//! An example as a process.
+//! The examples as processes.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
@@ -10,27 +10,36 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long a test waits for what must happen.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A running example. It is killed if the test does not see its end.
-pub(crate) struct Program {
+#[derive(Debug)]
+pub struct Program {
     child: Child,
     lines: Receiver<String>,
     seen: Vec<String>,
 }
 
 /// How an example ended.
-pub(crate) struct End {
-    pub(crate) code: Option<i32>,
-    pub(crate) lines: Vec<String>,
+#[derive(Debug)]
+pub struct End {
+    /// What it returned, if it was not killed.
+    pub code: Option<i32>,
+    /// All that it printed.
+    pub lines: Vec<String>,
 }
 
 impl Program {
-    pub(crate) fn start(name: &str, args: &[&str]) -> Self {
+    /// Starts an example.
+    pub fn start(name: &str, args: &[&str]) -> Self {
         Self::spawn(Command::new(examples().join(name)).args(args))
     }
 
-    pub(crate) fn spawn(command: &mut Command) -> Self {
+    /// Starts what may be an example with something around it.
+    ///
+    /// # Panics
+    /// If the system cannot start it.
+    pub fn spawn(command: &mut Command) -> Self {
         let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = piped.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let (teller, lines) = channel();
@@ -40,15 +49,24 @@ impl Program {
     }
 
     /// A server that has printed where it listens, and that address.
-    pub(crate) fn serve(name: &str, args: &[&str]) -> (Self, String) {
+    pub fn serve(name: &str, args: &[&str]) -> (Self, String) {
         let mut server = Self::start(name, &[&["--bind", "127.0.0.1:0"], args].concat());
-        let line = server.line("listening on ");
-        let address = line.rsplit(' ').next().unwrap_or_default().to_owned();
+        let address = server.last_word("listening on ");
         (server, address)
     }
 
-    /// Waits for a line with this in it.
-    pub(crate) fn line(&mut self, part: &str) -> String {
+    /// Waits for a line with this in it, and returns the last word of it.
+    pub fn last_word(&mut self, part: &str) -> String {
+        let line = self.line(part);
+        line.rsplit(' ').next().unwrap_or_default().to_owned()
+    }
+
+    /// Waits for a line with this in it, and passes over those before. What goes to standard output and what goes to
+    /// standard error may change places.
+    ///
+    /// # Panics
+    /// If the program ends without, or takes too long.
+    pub fn line(&mut self, part: &str) -> String {
         let until = Instant::now() + DEADLINE;
         loop {
             match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
@@ -63,15 +81,39 @@ impl Program {
         }
     }
 
-    /// Tells it to stop.
+    /// Tells it to stop, as a service manager does.
     #[cfg(unix)]
-    pub(crate) fn stop(&self) {
-        let status = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+    pub fn stop(&self) {
+        self.signal("-TERM");
+    }
+
+    /// Tells it to stop, as Ctrl-C does.
+    #[cfg(unix)]
+    pub fn interrupt(&self) {
+        self.signal("-INT");
+    }
+
+    #[cfg(unix)]
+    fn signal(&self, signal: &str) {
+        let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
         assert!(status.is_ok_and(|status| status.success()));
     }
 
+    /// Kills it, and returns what it had printed.
+    ///
+    /// # Panics
+    /// If it had ended by itself.
+    pub fn kill(mut self) -> Vec<String> {
+        assert_eq!(self.child.try_wait().expect("it was started"), None, "it has ended: {:#?}", self.seen);
+        self.child.kill().expect("it runs");
+        self.end().lines
+    }
+
     /// Waits for its end.
-    pub(crate) fn end(mut self) -> End {
+    ///
+    /// # Panics
+    /// If that takes too long.
+    pub fn end(mut self) -> End {
         let until = Instant::now() + DEADLINE;
         loop {
             match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
@@ -95,15 +137,21 @@ impl Drop for Program {
 
 impl End {
     /// It ended well, and printed a line that is this.
+    ///
+    /// # Panics
+    /// If not.
     #[track_caller]
-    pub(crate) fn assert_success(&self, line: &str) {
+    pub fn assert_success(&self, line: &str) {
         assert_eq!(self.code, Some(0), "{:#?}", self.lines);
         assert!(self.lines.iter().any(|seen| seen == line), "no line {line:?} in {:#?}", self.lines);
     }
 
     /// It ended with this code, and said why in a line with this in it.
+    ///
+    /// # Panics
+    /// If not.
     #[track_caller]
-    pub(crate) fn assert_failure(&self, code: i32, part: &str) {
+    pub fn assert_failure(&self, code: i32, part: &str) {
         assert_eq!(self.code, Some(code), "{:#?}", self.lines);
         assert!(self.lines.iter().any(|seen| seen.contains(part)), "no {part:?} in {:#?}", self.lines);
         assert!(!self.lines.iter().any(|seen| seen.contains("panicked")), "{:#?}", self.lines);
@@ -117,7 +165,10 @@ fn forward(output: Option<impl Read + Send + 'static>, teller: Sender<String>) {
 }
 
 /// The folder of the examples, which are built. After a test of the whole workspace there is nothing to build.
-pub(crate) fn examples() -> &'static PathBuf {
+///
+/// # Panics
+/// If they do not build.
+pub fn examples() -> &'static PathBuf {
     static EXAMPLES: OnceLock<PathBuf> = OnceLock::new();
     EXAMPLES.get_or_init(|| {
         let own = std::env::current_exe().expect("a test is a file");
