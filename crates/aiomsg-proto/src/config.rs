@@ -462,7 +462,11 @@ mod tests {
 
     impl Value for Limit {
         fn written(&self) -> String {
-            format!("{} messages, {} MiB", grouped(self.messages), self.bytes >> 20)
+            let bytes = match self.bytes {
+                bytes if bytes < 1 << 20 => format!("{} KiB", bytes >> 10),
+                bytes => format!("{} MiB", bytes >> 20),
+            };
+            format!("{} messages, {bytes}", grouped(self.messages))
         }
 
         fn around(bound: &str) -> Option<(Self, Self)> {
