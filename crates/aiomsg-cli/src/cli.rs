@@ -5,7 +5,7 @@ use clap::{Arg, ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::console::OutputArgs;
 use crate::failure::EXIT_CODES;
-use crate::{proxy, recv, send};
+use crate::{bench, completions, echo, inspect, ping, proxy, recv, send};
 
 /// Smart sockets from the shell: messages instead of streams, between any number of peers.
 ///
@@ -29,6 +29,11 @@ pub(crate) enum Command {
     Pub(send::PubArgs),
     #[command(visible_alias = "sub")]
     Recv(recv::RecvArgs),
+    Echo(echo::EchoArgs),
+    Ping(ping::PingArgs),
+    Bench(bench::BenchArgs),
+    Inspect(inspect::InspectArgs),
+    Completions(completions::CompletionsArgs),
 }
 
 /// Reads the command line and the environment. Ends the process if they make no sense, or ask for help.

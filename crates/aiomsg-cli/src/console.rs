@@ -88,7 +88,8 @@ impl Console {
         }
     }
 
-    fn line(self, said: &(impl Display + Serialize)) -> String {
+    /// A result or a note, as a line without its end.
+    pub(crate) fn line(self, said: &(impl Display + Serialize)) -> String {
         if self.json { to_json(said) } else { said.to_string() }
     }
 

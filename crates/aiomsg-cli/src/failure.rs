@@ -10,6 +10,8 @@ use crate::stop::Signal;
 pub(crate) enum Failure {
     /// Something did not work; says what, and what to do next.
     Failed(String),
+    /// What was asked for makes no sense.
+    Usage(String),
     /// Something was awaited for longer than was allowed.
     TimeUp(String),
     /// It was told to stop before it had done.
@@ -23,6 +25,7 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Failed(_) => ExitCode::from(1),
+            Self::Usage(_) => ExitCode::from(2),
             Self::TimeUp(_) => ExitCode::from(124),
             Self::Interrupted(signal) => ExitCode::from(signal.exit_code()),
             Self::OutputClosed => ExitCode::SUCCESS,
@@ -32,7 +35,7 @@ impl Failure {
     /// What to tell the user, if anything.
     pub(crate) fn text(&self) -> Option<String> {
         match self {
-            Self::Failed(text) | Self::TimeUp(text) => Some(text.clone()),
+            Self::Failed(text) | Self::Usage(text) | Self::TimeUp(text) => Some(text.clone()),
             Self::Interrupted(signal) => Some(format!("stopped by {} before all was done", signal.name())),
             Self::OutputClosed => None,
         }

@@ -1,11 +1,17 @@
 //! The `aiomsg` command: everything that can be done with a smart socket, from a shell.
 
 mod address;
+mod bench;
 mod cli;
+mod completions;
 mod console;
+mod echo;
 mod failure;
 mod input;
+mod inspect;
 mod intake;
+mod ping;
+mod probe;
 mod proxy;
 mod record;
 mod recv;
@@ -44,6 +50,11 @@ fn run(command: Command, console: Console) -> Result<(), Failure> {
             Command::Send(args) => send::run(args, console, stop).await,
             Command::Pub(args) => send::run_pub(args, console, stop).await,
             Command::Recv(args) => recv::run(args, console, stop).await,
+            Command::Echo(args) => echo::run(args, console, stop).await,
+            Command::Ping(args) => ping::run(args, console, stop).await,
+            Command::Bench(args) => bench::run(args, console, stop).await,
+            Command::Inspect(args) => inspect::run(args, console, stop).await,
+            Command::Completions(args) => completions::run(args),
         }
     });
     // A name that is still being looked up is not waited for.
