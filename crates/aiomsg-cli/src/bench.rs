@@ -16,18 +16,16 @@ use crate::stop::Stop;
 
 const EXAMPLES: &str = "\
 Examples:
-  aiomsg bench --connect localhost:25000                                how fast somebody takes messages
-  aiomsg bench --connect localhost:25000 --delivery at-least-once       how fast they are acknowledged
-  aiomsg bench --connect localhost:25000 --round-trip --outstanding 100 against aiomsg echo
-One way, a message counts when the system has taken its last byte, or when it is acknowledged. With several peers, they
-get messages in turn. A table from one machine says little about another.";
+  aiomsg bench --connect localhost:25000
+  aiomsg bench --connect localhost:25000 --delivery at-least-once --size 1024
+  aiomsg bench --connect localhost:25000 --round-trip --outstanding 100
+One way, a message counts when the system has taken its last byte, or when it is acknowledged. Round trips need an echo, such as \
+aiomsg echo. With several peers, they get messages in turn. A table from one machine says little about another.";
 
 /// Measure how fast a live peer takes messages, or answers them.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct BenchArgs {
-    #[command(flatten)]
-    endpoints: Endpoints,
     /// Measure round trips, against an echo.
     #[arg(long)]
     round_trip: bool,
@@ -46,6 +44,8 @@ pub(crate) struct BenchArgs {
     /// What is promised of a message.
     #[arg(long, default_value = "at-most-once")]
     delivery: DeliveryArg,
+    #[command(flatten)]
+    endpoints: Endpoints,
     #[command(flatten)]
     identity: IdentityArgs,
     #[command(flatten)]

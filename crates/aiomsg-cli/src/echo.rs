@@ -22,14 +22,14 @@ Try it with aiomsg ping, or with aiomsg bench --round-trip.";
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct EchoArgs {
-    #[command(flatten)]
-    endpoints: Endpoints,
     /// End after this many messages.
     #[arg(long, short = 'n', value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// What is promised of an answer.
     #[arg(long, default_value = "at-most-once")]
     delivery: DeliveryArg,
+    #[command(flatten)]
+    endpoints: Endpoints,
     #[command(flatten)]
     identity: IdentityArgs,
     #[command(flatten)]

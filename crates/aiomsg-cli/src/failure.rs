@@ -77,8 +77,8 @@ impl From<aiomsg_tokio::SendError> for Failure {
 /// The part of `--help` that scripts are written after.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
-  0    done; a command without an end of its own (proxy, echo, recv or ping without --count) was stopped in good order
-  1    failed: an address cannot be bound, a file cannot be read, messages could not be handed over, nobody answered
+  0    done; what has no end of its own (proxy, echo; recv, ping without --count) was stopped
+  1    failed: cannot bind, cannot read, messages not handed over, nobody answered
   2    wrong usage: a flag, an address or a number that makes no sense
   124  time is up: --timeout has passed before all was done
   130  stopped by SIGINT (Ctrl-C) before all was done

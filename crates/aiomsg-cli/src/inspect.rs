@@ -26,9 +26,10 @@ const EXAMPLES: &str = "\
 Examples:
   aiomsg inspect stream.bin
   aiomsg inspect --hex conversation.txt
-  echo '0000001201 01000102030405060708090a0b0c0d0e0f 00000006 0368656c6c6f' | aiomsg inspect --hex
-A stream is what one end of a connection has sent, from its first byte; without --behind-greeting. As hex text, it may have
-spaces and line breaks, and comments behind #. Lines that begin with < and > are the two directions of a conversation.
+  echo '0000001201 01000102030405060708090a0b0c0d0e0f 00000006 0368656c6c6f' \\
+    | aiomsg inspect --hex
+A stream is what one end of a connection has sent, from its first byte; without --behind-greeting. As hex text, it may have \
+spaces and line breaks, and comments behind #. Lines that begin with < and > are the two directions of a conversation. \
 The exit code is 1 when the stream makes no sense, or ends within a frame.";
 
 /// Show what a captured stream of bytes says, frame by frame, in either dialect.

@@ -17,15 +17,13 @@ const EXAMPLES: &str = "\
 Examples:
   aiomsg ping --connect localhost:25000 --count 5
   aiomsg ping --bind 0.0.0.0:25000 --interval 100ms --size 1024 --json
-The other end is aiomsg echo, or whatever answers a message to its sender with itself. With several of them, they are
+The other end is aiomsg echo, or whatever answers a message to its sender with itself. With several of them, they are \
 asked in turn. The exit code is 1 when nobody answered.";
 
 /// Send a message, wait for it to come back, and print how long that took; again and again.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct PingArgs {
-    #[command(flatten)]
-    endpoints: Endpoints,
     /// End after this many messages.
     #[arg(long, short = 'n', value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -38,6 +36,8 @@ pub(crate) struct PingArgs {
     /// How long to wait for a peer, and for each answer.
     #[arg(long, short, value_name = "TIME", default_value = "2s", value_parser = humantime::parse_duration)]
     timeout: Duration,
+    #[command(flatten)]
+    endpoints: Endpoints,
     #[command(flatten)]
     identity: IdentityArgs,
     #[command(flatten)]
@@ -137,8 +137,7 @@ impl Pinging {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while self.args.count.is_none_or(|count| self.sent < count) {
             ticks.tick().await;
-            self.sent += 1;
-            let number = self.sent;
+            let number = self.sent + 1;
             // A peer that has left meanwhile is waited for, and counts as one that does not answer.
             let line = match tokio::time::timeout(self.args.timeout, self.ask(number)).await {
                 Ok(answer) => {
@@ -152,6 +151,8 @@ impl Pinging {
                     Line::NoAnswer { number, timeout }
                 }
             };
+            // Not before: one whose answer is not awaited to the end does not count.
+            self.sent = number;
             self.console.print(&line)?;
         }
         Ok(())

@@ -16,7 +16,7 @@ A message as JSON is an object on a line of its own:
   identity  who sent it, 32 hex digits
   text      the message, if it is UTF-8, and otherwise
   hex       the message as hex digits
-A capture may also have objects {\"missed\":N}: that many messages passed there and were not written, since the disk
+A capture may also have objects {\"missed\":N}: that many messages passed there and were not written, since the disk \
 was too slow. To send, only text or hex is needed.";
 
 /// One line.

@@ -27,8 +27,6 @@ A message that its sender sent at-least-once is acknowledged when it is written,
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{}", record::FORMAT))]
 pub(crate) struct RecvArgs {
-    #[command(flatten)]
-    endpoints: Endpoints,
     /// How a message is printed.
     #[arg(long, short, default_value = "text")]
     format: Format,
@@ -38,6 +36,8 @@ pub(crate) struct RecvArgs {
     /// Give up when no message has come for this long.
     #[arg(long, short, value_name = "TIME", value_parser = humantime::parse_duration)]
     timeout: Option<Duration>,
+    #[command(flatten)]
+    endpoints: Endpoints,
     #[command(flatten)]
     identity: IdentityArgs,
     #[command(flatten)]

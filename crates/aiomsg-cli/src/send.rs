@@ -24,7 +24,7 @@ const SEND_EXAMPLES: &str = "\
 Examples:
   aiomsg send --connect localhost:25000 --message hello
   seq 1000 | aiomsg send --bind 0.0.0.0:25000 --delivery at-least-once --timeout 30s
-  aiomsg send --connect localhost:25000 --to 000102030405060708090a0b0c0d0e0f --message 'to you alone'
+  aiomsg send --connect localhost:25000 --to 000102030405060708090a0b0c0d0e0f --message hi
   aiomsg send --connect localhost:25000 --format json --file capture.jsonl --rate 100
 It ends when all is handed over; at-least-once, when all is acknowledged.";
 
@@ -39,16 +39,16 @@ It ends when all is handed over to all who are there.";
 #[derive(Args, Debug)]
 #[command(after_help = SEND_EXAMPLES)]
 pub(crate) struct SendArgs {
-    #[command(flatten)]
-    endpoints: Endpoints,
-    #[command(flatten)]
-    input: InputArgs,
     /// Send to this peer alone, once it is there.
     #[arg(long, value_name = "IDENTITY")]
     to: Option<Identity>,
     /// What is promised of a message.
     #[arg(long, default_value = "at-most-once")]
     delivery: DeliveryArg,
+    #[command(flatten)]
+    endpoints: Endpoints,
+    #[command(flatten)]
+    input: InputArgs,
     #[command(flatten)]
     pace: PaceArgs,
     #[command(flatten)]
@@ -61,13 +61,13 @@ pub(crate) struct SendArgs {
 #[derive(Args, Debug)]
 #[command(after_help = PUB_EXAMPLES)]
 pub(crate) struct PubArgs {
+    /// What happens when a subscriber does not keep up.
+    #[arg(long, value_name = "POLICY", default_value = "wait")]
+    slow_peer: SlowArg,
     #[command(flatten)]
     endpoints: Endpoints,
     #[command(flatten)]
     input: InputArgs,
-    /// What happens when a subscriber does not keep up.
-    #[arg(long, value_name = "POLICY", default_value = "wait")]
-    slow_peer: SlowArg,
     #[command(flatten)]
     pace: PaceArgs,
     #[command(flatten)]

@@ -36,35 +36,32 @@ Examples:
   aiomsg proxy --front 0.0.0.0:25001 --back 0.0.0.0:25002 --stats 10s --json
   aiomsg proxy --front-connect creator:25000 --back 0.0.0.0:25002 --capture passed.jsonl
 
-Creators connect to the front, workers to the back; both may come, go and be as many as they like. For a proxy without
+Creators connect to the front, workers to the back; both may come, go and be as many as they like. For a proxy without \
 a single point of failure run several, and have all creators and all workers connect to each of them.";
 
 const DETAILS: &str = "\
 Delivery:
-A message goes on as it came (--delivery follow). One that its sender sent at-least-once is acknowledged to it when a
-worker has acknowledged it, and not before: if this proxy dies, the sender still has it, and gives it to another proxy.
-One that was sent at-most-once goes on at-most-once, which is faster. The other two values overrule that.
-A message that is given up at the back (--max-attempts) is never acknowledged in front.
-With no worker there, messages wait, up to 65,536 or 64 MiB; then the creators wait. Packages of other languages send a
-message again when it is not acknowledged within 5 s, as a new one: with no worker for that long, theirs arrive twice.
+A message goes on as it came (--delivery follow). One that its sender sent at-least-once is acknowledged to it when a \
+worker has acknowledged it, and not before: if this proxy dies, the sender still has it, and gives it to another proxy. \
+One that was sent at-most-once goes on at-most-once, which is faster. The other two values overrule that. A message that \
+is given up at the back (--max-attempts) is never acknowledged in front.
+
+With no worker there, messages wait, up to 65,536 or 64 MiB; then the creators wait. Packages of other languages send a \
+message again when it is not acknowledged within 5 s, as a new one: with no worker for that long, theirs arrive twice. \
 What workers send is not passed on: it is counted, and dropped.
 
 Capture:
-Each message that passes is appended to the file, as below. Messages never wait for the file: when more than 4 MiB wait
+Each message that passes is appended to the file, as below. Messages never wait for the file: when more than 4 MiB wait \
 to be written, what passes meanwhile is not captured, and the capture says how many messages are missing.
 
 Stopping:
-At the first SIGINT or SIGTERM, what has arrived is still handed on, within --linger. Then the exit code is 0, or 1 if
+At the first SIGINT or SIGTERM, what has arrived is still handed on, within --linger. Then the exit code is 0, or 1 if \
 something could not be. A second signal stops at once.";
 
 /// Pass messages on between services that come and go: whatever the front receives, the back hands out in turn.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{DETAILS}\n\n{}", record::FORMAT))]
 pub(crate) struct ProxyArgs {
-    #[command(flatten)]
-    front: FrontArgs,
-    #[command(flatten)]
-    back: BackArgs,
     /// What is promised of a message.
     #[arg(long, default_value = "follow")]
     delivery: PassArg,
@@ -85,7 +82,25 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "PATH")]
     capture: Option<PathBuf>,
     #[command(flatten)]
+    front: FrontArgs,
+    #[command(flatten)]
+    back: BackArgs,
+    #[command(flatten)]
+    identities: IdentitiesArgs,
+    #[command(flatten)]
     socket: SocketArgs,
+}
+
+/// Who the two sockets say they are.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Socket")]
+struct IdentitiesArgs {
+    /// Who the front says it is: 32 hex digits, or a UUID. Random without it.
+    #[arg(long, value_name = "IDENTITY")]
+    front_identity: Option<Identity>,
+    /// Who the back says it is.
+    #[arg(long, value_name = "IDENTITY")]
+    back_identity: Option<Identity>,
 }
 
 /// Where messages come from.
@@ -99,9 +114,6 @@ struct FrontArgs {
     /// Connect to one who sends; may be repeated.
     #[arg(long, value_name = "HOST:PORT", value_parser = address::to_connect, value_delimiter = ',')]
     front_connect: Vec<String>,
-    /// Who the front says it is: 32 hex digits, or a UUID. Random without it.
-    #[arg(long, value_name = "IDENTITY")]
-    front_identity: Option<Identity>,
 }
 
 /// Where messages go.
@@ -115,9 +127,6 @@ struct BackArgs {
     /// Connect to one who receives; may be repeated.
     #[arg(long, value_name = "HOST:PORT", value_parser = address::to_connect, value_delimiter = ',')]
     back_connect: Vec<String>,
-    /// Who the back says it is.
-    #[arg(long, value_name = "IDENTITY")]
-    back_identity: Option<Identity>,
 }
 
 /// What is promised of a message that passes.
@@ -144,16 +153,27 @@ fn period(text: &str) -> Result<Duration, String> {
 }
 
 pub(crate) async fn run(args: ProxyArgs, console: Console, stop: Stop) -> Result<(), Failure> {
-    let ProxyArgs { front, back, delivery, in_flight, window, max_attempts, stats, capture, socket } = args;
+    let ProxyArgs {
+        delivery,
+        in_flight,
+        window,
+        max_attempts,
+        stats,
+        capture,
+        front,
+        back,
+        identities,
+        socket,
+    } = args;
     let capture = capture.map(|path| Capture::start(path, console)).transpose()?;
     let acknowledge = match delivery {
         PassArg::AtMostOnce => Acknowledge::default(),
         PassArg::Follow | PassArg::AtLeastOnce => Acknowledge::Manual,
     };
     let linger = socket.linger;
-    let receiver = socket.builder(front.front_identity).acknowledge(acknowledge);
+    let receiver = socket.builder(identities.front_identity).acknowledge(acknowledge);
     let sender = socket
-        .builder(back.back_identity)
+        .builder(identities.back_identity)
         .send_mode(SendMode::RoundRobin)
         .delivery(DeliveryGuarantee::AtMostOnce)
         .receive(Receive::Discard)

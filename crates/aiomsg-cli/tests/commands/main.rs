@@ -5,4 +5,5 @@ mod inspect;
 mod proxy;
 mod send_and_recv;
 mod support;
+mod three_proxies;
 mod usage;

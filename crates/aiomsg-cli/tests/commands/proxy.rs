@@ -1,6 +1,5 @@
 //! The proxy: who gets what, when it is acknowledged, what is said about it, and how it stops.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -8,51 +7,9 @@ use std::time::Duration;
 
 use aiomsg_interop::{ActorId, Stage};
 
-use crate::support::{Unread, bind, errors, exit_code, figure, listening, run, start, start_with};
-
-/// A proxy, and where it listens.
-struct Proxy {
-    actor: ActorId,
-    front: String,
-    back: String,
-}
-
-impl Proxy {
-    fn start(stage: &mut Stage, arguments: &[&str]) -> Self {
-        let ends = ["proxy", "--front", "127.0.0.1:0", "--back", "127.0.0.1:0"];
-        let actor = start(stage, &[&ends, arguments].concat());
-        let json = arguments.contains(&"--json");
-        let back = listening(stage, actor, "back", json);
-        Self { actor, front: listening(stage, actor, "front", json), back }
-    }
-
-    /// Waits until so many workers are there, at a proxy that tells statistics as text.
-    fn wait_workers(&self, stage: &Stage, count: usize) {
-        stage.wait_error(self.actor, &format!("{count} at the back"), |line| {
-            line.contains(&format!(" {count} at the back"))
-        });
-    }
-
-    fn stop(&self, stage: &mut Stage) -> i32 {
-        stage.signal(self.actor, "-TERM");
-        exit_code(stage, self.actor)
-    }
-}
-
-fn numbers(lines: &[String]) -> BTreeSet<usize> {
-    lines.iter().map(|line| line.parse().expect("a number")).collect()
-}
-
-fn numbered(count: usize) -> (tempfile::NamedTempFile, BTreeSet<usize>) {
-    let file = tempfile::NamedTempFile::new().expect("a file");
-    let lines: Vec<String> = (0..count).map(|number| format!("{number}\n")).collect();
-    fs::write(file.path(), lines.concat()).expect("there is room");
-    (file, (0..count).collect())
-}
-
-fn text(file: &tempfile::NamedTempFile) -> &str {
-    file.path().to_str().expect("it is text")
-}
+use crate::support::{
+    Proxy, Unread, bind, errors, exit_code, figure, numbered, numbers, path, run, start, start_with,
+};
 
 #[test]
 fn what_comes_in_front_is_shared_by_the_workers() {
@@ -61,10 +18,10 @@ fn what_comes_in_front_is_shared_by_the_workers() {
     let workers: Vec<ActorId> =
         (0..2).map(|_| start(stage, &["recv", "--connect", &proxy.back, "--count", "50"])).collect();
     proxy.wait_workers(stage, 2);
-    let (file, all) = numbered(100);
-    assert_eq!(run(stage, &["send", "--connect", &proxy.front, "--file", text(&file)]).1, 0);
+    let file = numbered(0..100);
+    assert_eq!(run(stage, &["send", "--connect", &proxy.front, "--file", path(&file)]).1, 0);
     let taken: Vec<String> = workers.into_iter().flat_map(|worker| stage.finish(worker)).collect();
-    assert_eq!((taken.len(), numbers(&taken)), (100, all), "each once");
+    assert_eq!((taken.len(), numbers(&taken)), (100, (0..100).collect()), "each once");
     assert_eq!(proxy.stop(stage), 0);
     assert!(errors(stage, proxy.actor).contains("stopped: 100 messages, 190 bytes"));
 }
@@ -115,8 +72,8 @@ fn a_worker_that_is_killed_loses_nothing_that_was_sent_at_least_once() {
     let proxy = Proxy::start(stage, &["--stats", "50ms"]);
     let doomed = start(stage, &["recv", "--connect", &proxy.back]);
     proxy.wait_workers(stage, 1);
-    let (file, all) = numbered(MESSAGES);
-    let send = ["send", "--connect", &proxy.front, "--file", text(&file), "--delivery", "at-least-once"];
+    let file = numbered(0..MESSAGES);
+    let send = ["send", "--connect", &proxy.front, "--file", path(&file), "--delivery", "at-least-once"];
     // Slowly enough that it is in the middle when the worker dies.
     let sender = start(stage, &[&send[..], &["--rate", "20000"]].concat());
     let _ = stage.wait_lines(doomed, MESSAGES / 10);
@@ -126,7 +83,7 @@ fn a_worker_that_is_killed_loses_nothing_that_was_sent_at_least_once() {
     assert_eq!(exit_code(stage, sender), 0, "all is acknowledged");
     stage.signal(worker, "-TERM");
     taken.extend(stage.finish(worker));
-    assert_eq!(numbers(&taken), all);
+    assert_eq!(numbers(&taken), (0..MESSAGES).collect());
     assert_eq!(proxy.stop(stage), 0);
 }
 
@@ -153,12 +110,12 @@ fn a_message_that_is_given_up_is_not_acknowledged() {
 fn a_proxy_that_stops_hands_on_what_it_has() {
     let stage = &mut Stage::new();
     let proxy = Proxy::start(stage, &[]);
-    let (file, all) = numbered(5_000);
-    assert_eq!(run(stage, &["send", "--connect", &proxy.front, "--file", text(&file)]).1, 0);
+    let file = numbered(0..5_000);
+    assert_eq!(run(stage, &["send", "--connect", &proxy.front, "--file", path(&file)]).1, 0);
     // They are here, and there is nobody to hand them to before it has been told to stop.
     stage.signal(proxy.actor, "-TERM");
     let worker = start(stage, &["recv", "--connect", &proxy.back, "--count", "5000"]);
-    assert_eq!(numbers(&stage.finish(worker)), all);
+    assert_eq!(numbers(&stage.finish(worker)), (0..5_000).collect());
     assert_eq!(exit_code(stage, proxy.actor), 0);
 }
 

@@ -1,9 +1,12 @@
 //! Starting the command.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Lines, PipeReader};
+use std::ops::Range;
 use std::process::{Child, ChildStderr, Command, Stdio};
 
 use aiomsg_interop::{ActorId, Stage};
+use tempfile::NamedTempFile;
 
 /// The command with these arguments, and an environment without flags.
 fn aiomsg(arguments: &[&str]) -> Command {
@@ -126,4 +129,49 @@ pub(crate) fn figure(line: &str, name: &str) -> usize {
     let value: serde_json::Value = serde_json::from_str(line).expect("it is JSON");
     let number = value[name].as_u64().unwrap_or_else(|| panic!("no {name} in {line}"));
     usize::try_from(number).expect("it is small")
+}
+
+/// A proxy, and where it listens.
+pub(crate) struct Proxy {
+    pub(crate) actor: ActorId,
+    pub(crate) front: String,
+    pub(crate) back: String,
+}
+
+impl Proxy {
+    pub(crate) fn start(stage: &mut Stage, arguments: &[&str]) -> Self {
+        let ends = ["proxy", "--front", "127.0.0.1:0", "--back", "127.0.0.1:0"];
+        let actor = start(stage, &[&ends, arguments].concat());
+        let json = arguments.contains(&"--json");
+        let back = listening(stage, actor, "back", json);
+        Self { actor, front: listening(stage, actor, "front", json), back }
+    }
+
+    /// Waits until so many workers are there, at a proxy that tells statistics as text.
+    pub(crate) fn wait_workers(&self, stage: &Stage, count: usize) {
+        stage.wait_error(self.actor, &format!("{count} at the back"), |line| {
+            line.contains(&format!(" {count} at the back"))
+        });
+    }
+
+    pub(crate) fn stop(&self, stage: &mut Stage) -> i32 {
+        stage.signal(self.actor, "-TERM");
+        exit_code(stage, self.actor)
+    }
+}
+
+pub(crate) fn numbers(lines: &[String]) -> BTreeSet<usize> {
+    lines.iter().map(|line| line.parse().expect("a number")).collect()
+}
+
+/// A file with a number on each line.
+pub(crate) fn numbered(range: Range<usize>) -> NamedTempFile {
+    let file = NamedTempFile::new().expect("a file");
+    let lines: Vec<String> = range.map(|number| format!("{number}\n")).collect();
+    std::fs::write(file.path(), lines.concat()).expect("there is room");
+    file
+}
+
+pub(crate) fn path(file: &NamedTempFile) -> &str {
+    file.path().to_str().expect("it is text")
 }
