@@ -74,6 +74,8 @@ pub enum Program {
     Demo(Runtime),
     /// `demo.py` on one of the Python packages.
     PeerDemo(Peer),
+    /// The `aiomsg` command.
+    Command,
 }
 
 impl Program {
@@ -86,6 +88,7 @@ impl Program {
             Self::Demo(Runtime::Tokio) => "demo_tokio",
             Self::Demo(Runtime::Smol) => "demo_smol",
             Self::Peer(peer) | Self::PeerDemo(peer) => peer.name(),
+            Self::Command => "aiomsg",
         }
     }
 
@@ -102,6 +105,7 @@ impl Program {
             Self::Demo(runtime) => example_command("demo", "AIOMSG_DEMO", runtime),
             Self::Peer(peer) => peer_command(peer, "peer.py"),
             Self::PeerDemo(peer) => peer_command(peer, "demo.py"),
+            Self::Command => Command::new(built("aiomsg", "AIOMSG_COMMAND", "-p aiomsg-cli")),
         }
     }
 }
@@ -112,24 +116,21 @@ fn workspace_root() -> PathBuf {
 }
 
 fn example_command(example: &str, variable: &str, runtime: Runtime) -> Command {
-    let mut command = Command::new(example_path(example, variable));
+    let package = format!("-p aiomsg-examples --example {example}");
+    let mut command = Command::new(built(&format!("examples/{example}"), variable, &package));
     command.args(["--runtime", runtime.flag()]);
     command
 }
 
-fn example_path(example: &str, variable: &str) -> PathBuf {
+/// Where a program of this workspace lies; the variable may name another place.
+fn built(program: &str, variable: &str, package: &str) -> PathBuf {
     if let Some(path) = env::var_os(variable) {
         let path = PathBuf::from(path);
         assert!(path.is_file(), "{variable} names {}, which does not exist", path.display());
         return path;
     }
-    let name = format!("{example}{}", env::consts::EXE_SUFFIX);
-    let path = workspace_root().join("target/debug/examples").join(name);
-    assert!(
-        path.is_file(),
-        "{} is missing: build it with 'cargo build -p aiomsg-examples --example {example}'",
-        path.display()
-    );
+    let path = workspace_root().join("target/debug").join(format!("{program}{}", env::consts::EXE_SUFFIX));
+    assert!(path.is_file(), "{} is missing: build it with 'cargo build {package}'", path.display());
     path
 }
 

@@ -4,6 +4,7 @@
 mod all_peers;
 mod delivery;
 mod demos;
+mod proxied;
 mod scenarios;
 
 macro_rules! tests_of_link {
