@@ -11,7 +11,7 @@ use crate::console::{Console, rate, short};
 use crate::failure::Failure;
 use crate::ping::size;
 use crate::probe::{Latencies, Percentiles, Probes};
-use crate::socket::{DeliveryArg, Endpoints, IdentityArgs, SocketArgs, open};
+use crate::socket::{DeliveryArg, OneSocket};
 use crate::stop::Stop;
 
 const EXAMPLES: &str = "\
@@ -45,11 +45,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, default_value = "at-most-once")]
     delivery: DeliveryArg,
     #[command(flatten)]
-    endpoints: Endpoints,
-    #[command(flatten)]
-    identity: IdentityArgs,
-    #[command(flatten)]
-    socket: SocketArgs,
+    socket: OneSocket,
 }
 
 /// What was measured.
@@ -83,8 +79,8 @@ impl fmt::Display for Measured {
 }
 
 pub(crate) async fn run(args: BenchArgs, console: Console, stop: Stop) -> Result<(), Failure> {
-    let builder = args.socket.builder(args.identity.identity).delivery(args.delivery.into());
-    let socket = open(builder, &args.endpoints, "", console).await?;
+    let builder = args.socket.builder().delivery(args.delivery.into());
+    let socket = args.socket.open(builder, console).await?;
     let timeout = args.timeout;
     let measured = tokio::select! {
         biased;

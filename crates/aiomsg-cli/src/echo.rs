@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::intake::{Intake, Taken};
-use crate::socket::{DeliveryArg, Endpoints, IdentityArgs, SocketArgs, open};
+use crate::socket::{DeliveryArg, OneSocket};
 use crate::stop::Stop;
 
 const EXAMPLES: &str = "\
@@ -29,11 +29,7 @@ pub(crate) struct EchoArgs {
     #[arg(long, default_value = "at-most-once")]
     delivery: DeliveryArg,
     #[command(flatten)]
-    endpoints: Endpoints,
-    #[command(flatten)]
-    identity: IdentityArgs,
-    #[command(flatten)]
-    socket: SocketArgs,
+    socket: OneSocket,
 }
 
 /// What was done.
@@ -57,10 +53,10 @@ impl fmt::Display for Summary {
 }
 
 pub(crate) async fn run(args: EchoArgs, console: Console, stop: Stop) -> Result<(), Failure> {
-    let EchoArgs { endpoints, count, delivery, identity, socket } = args;
-    let builder = socket.builder(identity.identity).delivery(delivery.into());
-    let linger = socket.linger;
-    let socket = open(builder, &endpoints, "", console).await?;
+    let EchoArgs { count, delivery, socket: ends } = args;
+    let builder = ends.builder().delivery(delivery.into());
+    let linger = ends.linger();
+    let socket = ends.open(builder, console).await?;
     let mut summary = Summary { event: "echoed", ..Summary::default() };
     let echoed = tokio::select! {
         biased;

@@ -64,7 +64,7 @@ impl From<aiomsg_tokio::Closed> for Failure {
 
 impl From<aiomsg_tokio::BuildError> for Failure {
     fn from(error: aiomsg_tokio::BuildError) -> Self {
-        Self::Failed(format!("these settings do not go together: {error}"))
+        Self::Usage(format!("these settings do not go together: {error}"))
     }
 }
 

@@ -11,9 +11,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::failure::Failure;
 use crate::record::Record;
-
-/// The largest message that a socket sends by default, and so the longest line that is read.
-const LONGEST: u64 = 64 << 20;
+use crate::socket::LARGEST;
 
 /// From this size on, what was read is handed on, though more is there.
 const WORTHWHILE: usize = 64 << 10;
@@ -158,7 +156,7 @@ fn read(format: InputFormat, reader: impl Read, sender: &Sender<Batch>) -> Resul
     let mut size = 0;
     for number in 1_u64.. {
         let mut line = Vec::new();
-        let part = reader.by_ref().take(LONGEST + 1);
+        let part = reader.by_ref().take(LARGEST as u64 + 1);
         let length = match format {
             InputFormat::Whole => { part }.read_to_end(&mut line),
             _ => { part }.read_until(b'\n', &mut line),
@@ -169,8 +167,8 @@ fn read(format: InputFormat, reader: impl Read, sender: &Sender<Batch>) -> Resul
         if line.last() == Some(&b'\n') && format != InputFormat::Whole {
             line.pop();
         }
-        if line.len() as u64 > LONGEST {
-            return Err(format!("line {number} is longer than a message may be, {LONGEST} bytes"));
+        if line.len() > LARGEST {
+            return Err(format!("line {number} is longer than a message may be, {LARGEST} bytes"));
         }
         size += line.len();
         batch.extend(format.decode(line).map_err(|error| format!("line {number}: {error}"))?);

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::probe::{Latencies, Percentiles, Probes, SMALLEST};
-use crate::socket::{Endpoints, IdentityArgs, SocketArgs, open};
+use crate::socket::{LARGEST, OneSocket};
 use crate::stop::Stop;
 
 const EXAMPLES: &str = "\
@@ -37,17 +37,11 @@ pub(crate) struct PingArgs {
     #[arg(long, short, value_name = "TIME", default_value = "2s", value_parser = humantime::parse_duration)]
     timeout: Duration,
     #[command(flatten)]
-    endpoints: Endpoints,
-    #[command(flatten)]
-    identity: IdentityArgs,
-    #[command(flatten)]
-    socket: SocketArgs,
+    socket: OneSocket,
 }
 
 /// The size of a probe.
 pub(crate) fn size(text: &str) -> Result<usize, String> {
-    /// The largest message that is sent by default.
-    const LARGEST: usize = 64 << 20;
     match text.parse() {
         Ok(size) if (SMALLEST..=LARGEST).contains(&size) => Ok(size),
         _ => Err(format!("expected a number of bytes from {SMALLEST} to {LARGEST}")),
@@ -97,7 +91,7 @@ impl fmt::Display for Summary {
 }
 
 pub(crate) async fn run(args: PingArgs, console: Console, stop: Stop) -> Result<(), Failure> {
-    let socket = open(args.socket.builder(args.identity.identity), &args.endpoints, "", console).await?;
+    let socket = args.socket.open(args.socket.builder(), console).await?;
     let mut pinging = Pinging {
         probes: Probes::of(socket.identity()),
         socket,

@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::intake::{Intake, Taken};
 use crate::record::{self, Record};
 use crate::sink::{Chunk, Sink};
-use crate::socket::{Endpoints, IdentityArgs, SocketArgs, open};
+use crate::socket::OneSocket;
 use crate::stop::Stop;
 
 const EXAMPLES: &str = "\
@@ -37,11 +37,7 @@ pub(crate) struct RecvArgs {
     #[arg(long, short, value_name = "TIME", value_parser = humantime::parse_duration)]
     timeout: Option<Duration>,
     #[command(flatten)]
-    endpoints: Endpoints,
-    #[command(flatten)]
-    identity: IdentityArgs,
-    #[command(flatten)]
-    socket: SocketArgs,
+    socket: OneSocket,
 }
 
 /// How messages are printed.
@@ -107,11 +103,11 @@ struct Reception {
 }
 
 pub(crate) async fn run(args: RecvArgs, console: Console, stop: Stop) -> Result<(), Failure> {
-    let RecvArgs { endpoints, format, count, timeout, identity, socket } = args;
+    let RecvArgs { format, count, timeout, socket: ends } = args;
     let format = if console.is_json() && format != Format::Count { Format::Json } else { format };
-    let linger = socket.linger;
-    let builder = socket.builder(identity.identity).acknowledge(Acknowledge::Manual);
-    let socket = open(builder, &endpoints, "", console).await?;
+    let linger = ends.linger();
+    let builder = ends.builder().acknowledge(Acknowledge::Manual);
+    let socket = ends.open(builder, console).await?;
     let mut reception = Reception::new(format)?;
     let taken = reception.take_all(&socket, count, timeout, stop).await;
     let printed = reception.finish(console).await;

@@ -11,7 +11,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 use crate::console::{Console, rate, short};
 use crate::failure::Failure;
 use crate::input::{Input, InputArgs};
-use crate::socket::{DeliveryArg, Endpoints, IdentityArgs, SocketArgs, open};
+use crate::socket::{DeliveryArg, OneSocket};
 use crate::stop::Stop;
 
 /// How long is waited where no end was asked for.
@@ -46,15 +46,11 @@ pub(crate) struct SendArgs {
     #[arg(long, default_value = "at-most-once")]
     delivery: DeliveryArg,
     #[command(flatten)]
-    endpoints: Endpoints,
-    #[command(flatten)]
     input: InputArgs,
     #[command(flatten)]
     pace: PaceArgs,
     #[command(flatten)]
-    identity: IdentityArgs,
-    #[command(flatten)]
-    socket: SocketArgs,
+    socket: OneSocket,
 }
 
 /// Publish messages, each to all peers that are there.
@@ -65,15 +61,11 @@ pub(crate) struct PubArgs {
     #[arg(long, value_name = "POLICY", default_value = "wait")]
     slow_peer: SlowArg,
     #[command(flatten)]
-    endpoints: Endpoints,
-    #[command(flatten)]
     input: InputArgs,
     #[command(flatten)]
     pace: PaceArgs,
     #[command(flatten)]
-    identity: IdentityArgs,
-    #[command(flatten)]
-    socket: SocketArgs,
+    socket: OneSocket,
 }
 
 /// When what is sent.
@@ -151,30 +143,29 @@ impl fmt::Display for Summary {
 }
 
 pub(crate) async fn run(args: SendArgs, console: Console, stop: Stop) -> Result<(), Failure> {
-    let SendArgs { endpoints, input, to, delivery, pace, identity, socket } = args;
-    let builder = socket.builder(identity.identity).delivery(delivery.into());
-    let errand = Errand { endpoints, to, pace, linger: socket.linger };
+    let SendArgs { to, delivery, input, pace, socket: ends } = args;
+    let builder = ends.builder().delivery(delivery.into());
+    let errand = Errand { ends, to, pace };
     errand.run(builder, input.open()?, console, stop).await
 }
 
 pub(crate) async fn run_pub(args: PubArgs, console: Console, stop: Stop) -> Result<(), Failure> {
-    let PubArgs { endpoints, input, slow_peer, pace, identity, socket } = args;
-    let builder = socket.builder(identity.identity).send_mode(SendMode::Publish).slow_peer(slow_peer.into());
-    let errand = Errand { endpoints, to: None, pace, linger: socket.linger };
+    let PubArgs { slow_peer, input, pace, socket: ends } = args;
+    let builder = ends.builder().send_mode(SendMode::Publish).slow_peer(slow_peer.into());
+    let errand = Errand { ends, to: None, pace };
     errand.run(builder, input.open()?, console, stop).await
 }
 
 /// Where to send, and how.
 struct Errand {
-    endpoints: Endpoints,
+    ends: OneSocket,
     to: Option<Identity>,
     pace: PaceArgs,
-    linger: Duration,
 }
 
 impl Errand {
     async fn run(&self, builder: Builder, input: Input, console: Console, stop: Stop) -> Result<(), Failure> {
-        let socket = open(builder, &self.endpoints, "", console).await?;
+        let socket = self.ends.open(builder, console).await?;
         let start = Instant::now();
         let sent = tokio::select! {
             biased;
@@ -195,7 +186,7 @@ impl Errand {
         let result = sent.and(closed);
         if result.is_err() {
             // What nobody is there for is not waited for.
-            let grace = if socket.peers().is_empty() { Duration::ZERO } else { self.linger };
+            let grace = if socket.peers().is_empty() { Duration::ZERO } else { self.ends.linger() };
             socket.close_within(grace).await;
         }
         let metrics = socket.metrics();

@@ -13,6 +13,9 @@ use crate::address;
 use crate::console::Console;
 use crate::failure::Failure;
 
+/// The largest message that a socket sends and receives, in bytes: the default, which no command changes.
+pub(crate) const LARGEST: usize = 64 << 20;
+
 /// Where a socket listens, and what it connects to.
 #[derive(Args, Clone, Debug)]
 #[group(required = true, multiple = true)]
@@ -44,13 +47,33 @@ pub(crate) struct SocketArgs {
     pub(crate) linger: Duration,
 }
 
-/// Who a socket says it is.
-#[derive(Args, Clone, Copy, Debug)]
-#[command(next_help_heading = "Socket")]
-pub(crate) struct IdentityArgs {
+/// All of that, for a command with one socket.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct OneSocket {
+    #[command(flatten)]
+    endpoints: Endpoints,
     /// Who the socket says it is: 32 hex digits, or a UUID. Random without it.
-    #[arg(long, value_name = "IDENTITY")]
-    pub(crate) identity: Option<Identity>,
+    #[arg(long, value_name = "IDENTITY", help_heading = "Socket")]
+    identity: Option<Identity>,
+    #[command(flatten)]
+    settings: SocketArgs,
+}
+
+impl OneSocket {
+    /// The settings, to be changed as the command needs.
+    pub(crate) fn builder(&self) -> Builder {
+        self.settings.builder(self.identity)
+    }
+
+    /// Has the socket listen and connect.
+    pub(crate) async fn open(&self, builder: Builder, console: Console) -> Result<Socket, Failure> {
+        open(builder, &self.endpoints, "", console).await
+    }
+
+    /// How long handing over what is left may take.
+    pub(crate) const fn linger(&self) -> Duration {
+        self.settings.linger
+    }
 }
 
 /// Which dialects are spoken.

@@ -33,7 +33,7 @@ impl Passage {
         Self { front, back, certain, settlement, capture }
     }
 
-    /// Passes messages on until it is to stop, and then, for as long as `linger`, those that have arrived by then.
+    /// Passes messages on until it is to stop, and has then done with those that are here within `linger`.
     pub(super) async fn run(mut self, stop: Stop, linger: Duration) -> Result<(), Failure> {
         let (result, deadline) = tokio::select! {
             biased;
@@ -46,7 +46,7 @@ impl Passage {
         result.and(self.end(deadline).await)
     }
 
-    /// Returns until when all is to be done, once it is to stop and what has arrived by then has passed.
+    /// Returns until when all is to be done, once it is to stop.
     async fn pass_all(&mut self, stop: Stop, linger: Duration) -> Result<Instant, Failure> {
         let mut intake = Intake::new(self.front.clone(), stop);
         loop {
@@ -64,13 +64,7 @@ impl Passage {
             };
             self.pass(message).await?;
         }
-        let deadline = Instant::now() + linger;
-        // What comes from now on may come too late; what is here does not.
-        for _ in 0..self.front.metrics().receive_held.messages {
-            let Some(message) = self.front.try_recv_message()? else { break };
-            self.pass(message).await?;
-        }
-        Ok(deadline)
+        Ok(Instant::now() + linger)
     }
 
     async fn pass(&mut self, message: Message) -> Result<(), Failure> {
@@ -88,19 +82,14 @@ impl Passage {
 
     /// Hands on what is left, and closes both sockets.
     async fn end(self, deadline: Instant) -> Result<(), Failure> {
-        let Self { front, back, settlement, capture, .. } = self;
+        let Self { front, back, certain, settlement, mut capture } = self;
         let left = || deadline.saturating_duration_since(Instant::now());
         // In time or not: what is not settled by then is rejected.
         let _ = tokio::time::timeout_at(deadline, settlement.finish()).await;
         front.close_within(left()).await;
-        // What came while the front closed: its sender does not have it any more, unless it awaits an acknowledgement.
-        while let Ok(Some(message)) = front.try_recv_message() {
-            if !message.wants_acknowledgement() {
-                // There is no room, so it is counted as lost below.
-                let _ = back.try_send(message.payload().clone());
-            }
-        }
-        let report = back.close_within(left()).await;
+        // In time or not: what is left counts as lost.
+        let _ = tokio::time::timeout_at(deadline, pass_rest(&front, &back, certain, &mut capture)).await;
+        let lost = front.metrics().receive_held.messages + back.close_within(left()).await.dropped.messages;
         if let Some(capture) = capture {
             match tokio::time::timeout_at(deadline.max(Instant::now() + GRACE), capture.finish()).await {
                 Ok(result) => result?,
@@ -111,11 +100,30 @@ impl Passage {
                 }
             }
         }
-        match report.dropped.messages {
+        match lost {
             0 => Ok(()),
-            lost => Err(Failure::failed(format!(
+            _ => Err(Failure::failed(format!(
                 "{lost} messages could not be handed on in time; of these, senders still have those that they sent at-least-once"
             ))),
+        }
+    }
+}
+
+/// Passes on what the front still has, after it was closed. At-least-once, senders have it, too, and take it elsewhere.
+async fn pass_rest(front: &Socket, back: &Socket, certain: bool, capture: &mut Option<Capture>) {
+    while let Ok(Some(message)) = front.try_recv_message() {
+        if message.wants_acknowledgement() {
+            continue;
+        }
+        if let Some(capture) = capture {
+            capture.note(&message);
+        }
+        let payload = message.payload().clone();
+        // Nobody awaits the receipt: the end of the socket waits for the acknowledgement.
+        let sent =
+            if certain { back.send_with_receipt(payload).await.map(drop) } else { back.send(payload).await };
+        if sent.is_err() {
+            return;
         }
     }
 }

@@ -20,36 +20,16 @@ pub(super) struct Watch {
     pub(super) missed: Option<Arc<AtomicUsize>>,
 }
 
-/// How things stand at one time.
-#[derive(Clone, Debug)]
+/// What has passed, and how things stand.
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct Figures {
     messages: usize,
     bytes: usize,
     front_peers: usize,
     back_peers: usize,
-    waiting: usize,
-    in_flight: usize,
-    resent: usize,
-    dropped: usize,
-    answers_dropped: usize,
-    capture_missed: Option<usize>,
-}
-
-/// What has passed in a stretch of time, and how things stand at its end.
-#[derive(Debug, Serialize)]
-pub(super) struct Stats {
-    event: &'static str,
-    seconds: f64,
-    /// Those that passed, and how fast.
-    messages: usize,
-    bytes: usize,
-    messages_per_second: f64,
-    bytes_per_second: f64,
-    front_peers: usize,
-    back_peers: usize,
     /// Messages that are here: not handed over to a worker, or not acknowledged by one.
     waiting: usize,
-    /// Those of them that somebody in front awaits the acknowledgement of.
+    /// Those whose acknowledgement somebody in front awaits.
     in_flight: usize,
     resent: usize,
     dropped: usize,
@@ -57,6 +37,17 @@ pub(super) struct Stats {
     answers_dropped: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     capture_missed: Option<usize>,
+}
+
+/// The same of a stretch of time, and how fast it went.
+#[derive(Debug, Serialize)]
+pub(super) struct Stats {
+    event: &'static str,
+    seconds: f64,
+    messages_per_second: f64,
+    bytes_per_second: f64,
+    #[serde(flatten)]
+    figures: Figures,
 }
 
 impl Watch {
@@ -98,25 +89,17 @@ impl Figures {
         Stats {
             event,
             seconds: span.as_secs_f64(),
-            messages,
-            bytes,
             messages_per_second: rate(messages, span),
             bytes_per_second: rate(bytes, span),
-            front_peers: self.front_peers,
-            back_peers: self.back_peers,
-            waiting: self.waiting,
-            in_flight: self.in_flight,
-            resent: self.resent,
-            dropped: self.dropped,
-            answers_dropped: self.answers_dropped,
-            capture_missed: self.capture_missed,
+            figures: Self { messages, bytes, ..self.clone() },
         }
     }
 }
 
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { event, seconds, messages, bytes, front_peers, back_peers, waiting, in_flight, .. } = self;
+        let Self { event, seconds, figures, .. } = self;
+        let Figures { messages, bytes, front_peers, back_peers, waiting, in_flight, .. } = figures;
         let (messages_per_second, bytes_per_second) =
             (short(self.messages_per_second), short(self.bytes_per_second));
         write!(
@@ -126,10 +109,10 @@ impl fmt::Display for Stats {
              {in_flight} in flight"
         )?;
         let rare = [
-            (Some(self.resent), "sent again"),
-            (Some(self.dropped), "dropped"),
-            (Some(self.answers_dropped), "answers dropped"),
-            (self.capture_missed, "not captured"),
+            (Some(figures.resent), "sent again"),
+            (Some(figures.dropped), "dropped"),
+            (Some(figures.answers_dropped), "answers dropped"),
+            (figures.capture_missed, "not captured"),
         ];
         for (number, what) in rare {
             if let Some(number) = number.filter(|number| *number > 0) {

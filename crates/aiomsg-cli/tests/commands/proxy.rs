@@ -108,14 +108,18 @@ fn a_message_that_is_given_up_is_not_acknowledged() {
 
 #[test]
 fn a_proxy_that_stops_hands_on_what_it_has() {
+    /// More than the back holds, so that some of them are still in front.
+    const MESSAGES: usize = 80_000;
     let stage = &mut Stage::new();
-    let proxy = Proxy::start(stage, &[]);
-    let file = numbered(0..5_000);
+    let proxy = Proxy::start(stage, &["--stats", "50ms"]);
+    let file = numbered(0..MESSAGES);
     assert_eq!(run(stage, &["send", "--connect", &proxy.front, "--file", path(&file)]).1, 0);
-    // They are here, and there is nobody to hand them to before it has been told to stop.
+    stage.wait_error(proxy.actor, "all of them", |line| line.contains(&format!("{MESSAGES} waiting")));
+    // There is nobody to hand them to before it has been told to stop.
     stage.signal(proxy.actor, "-TERM");
-    let worker = start(stage, &["recv", "--connect", &proxy.back, "--count", "5000"]);
-    assert_eq!(numbers(&stage.finish(worker)), (0..5_000).collect());
+    let count = MESSAGES.to_string();
+    let worker = start(stage, &["recv", "--connect", &proxy.back, "--count", &count]);
+    assert_eq!(numbers(&stage.finish(worker)), (0..MESSAGES).collect());
     assert_eq!(exit_code(stage, proxy.actor), 0);
 }
 

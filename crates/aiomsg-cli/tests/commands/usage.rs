@@ -27,6 +27,7 @@ fn wrong_flags_and_addresses_are_usage_errors_that_say_what_would_be_right() {
         (&["ping", "--connect", "a:1", "--size", "1"], "32"),
         (&["bench", "--connect", "a:1", "--outstanding", "2"], "--round-trip"),
         (&["proxy", "--back", "a:1", "--front-identity", "000102030405060708090a0b0c0d0e0f"], "--front"),
+        (&["recv", "--bind", "127.0.0.1:0", "--heartbeat-timeout", "1ms"], "at least 1 ms"),
         (&["publish"], "subcommand"),
         (&["recv", "--bind", "a:1", "-q", "-v"], "cannot be used with"),
     ] {
