@@ -35,6 +35,11 @@ impl Message {
         &self.received.payload
     }
 
+    /// Whether its sender keeps it until it is acknowledged: it was sent at-least-once.
+    pub fn wants_acknowledgement(&self) -> bool {
+        self.request.is_some()
+    }
+
     /// The application has done with it; its sender may forget it.
     pub fn acknowledge(mut self) {
         acknowledge(&self.shared, self.received.identity, self.request.take());

@@ -54,7 +54,8 @@ pub(crate) fn try_recv(shared: &Shared) -> Result<Option<Received>, Closed> {
     Ok(received.inspect(|received| acknowledge(shared, received.identity, received.request)))
 }
 
-fn take_now(shared: &Shared) -> Result<Option<Received>, Closed> {
+/// As [`try_recv`], and the acknowledgement is left to the caller.
+pub(crate) fn take_now(shared: &Shared) -> Result<Option<Received>, Closed> {
     shared.with_inbox(|inbox, wakes| match take(shared, inbox, wakes, Inbox::next) {
         Some(message) => Ok(Some(message)),
         None => shared.with_time_into(wakes, |state, now| match refill(state, now, inbox) {

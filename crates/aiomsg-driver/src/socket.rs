@@ -364,6 +364,15 @@ impl<R> Socket<R> {
         Ok(Message::new(self.shared.clone(), Recv::new(&self.shared).await?))
     }
 
+    /// As [`recv_message`](Self::recv_message), if a message is there.
+    ///
+    /// # Errors
+    /// [`Closed`] when the socket is closed and all that came before was taken.
+    pub fn try_recv_message(&self) -> Result<Option<Message>, Closed> {
+        let received = recv::take_now(&self.shared)?;
+        Ok(received.map(|received| Message::new(self.shared.clone(), received)))
+    }
+
     /// The next message with what is known of it, if one is there.
     ///
     /// # Errors

@@ -76,6 +76,8 @@ pub enum Program {
     PeerDemo(Peer),
     /// `docs/protocol_client.py`, which needs Python and no package.
     ProtocolClient,
+    /// The `aiomsg` command.
+    Command,
 }
 
 impl Program {
@@ -89,6 +91,7 @@ impl Program {
             Self::Demo(Runtime::Smol) => "demo_smol",
             Self::Peer(peer) | Self::PeerDemo(peer) => peer.name(),
             Self::ProtocolClient => "protocol_client",
+            Self::Command => "aiomsg",
         }
     }
 
@@ -112,6 +115,7 @@ impl Program {
                 command.arg(script).env("PYTHONUTF8", "1");
                 command
             }
+            Self::Command => Command::new(built("aiomsg", "AIOMSG_COMMAND", "-p aiomsg-cli")),
         }
     }
 }
@@ -122,24 +126,21 @@ fn workspace_root() -> PathBuf {
 }
 
 fn example_command(example: &str, variable: &str, runtime: Runtime) -> Command {
-    let mut command = Command::new(example_path(example, variable));
+    let package = format!("-p aiomsg-examples --example {example}");
+    let mut command = Command::new(built(&format!("examples/{example}"), variable, &package));
     command.args(["--runtime", runtime.flag()]);
     command
 }
 
-fn example_path(example: &str, variable: &str) -> PathBuf {
+/// Where a program of this workspace lies; the variable may name another place.
+fn built(program: &str, variable: &str, package: &str) -> PathBuf {
     if let Some(path) = env::var_os(variable) {
         let path = PathBuf::from(path);
         assert!(path.is_file(), "{variable} names {}, which does not exist", path.display());
         return path;
     }
-    let name = format!("{example}{}", env::consts::EXE_SUFFIX);
-    let path = workspace_root().join("target/debug/examples").join(name);
-    assert!(
-        path.is_file(),
-        "{} is missing: build it with 'cargo build -p aiomsg-examples --example {example}'",
-        path.display()
-    );
+    let path = workspace_root().join("target/debug").join(format!("{program}{}", env::consts::EXE_SUFFIX));
+    assert!(path.is_file(), "{} is missing: build it with 'cargo build {package}'", path.display());
     path
 }
 

@@ -4,9 +4,9 @@
 use alloc::sync::Arc;
 use core::time::Duration;
 use std::collections::HashSet;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -63,9 +63,10 @@ struct Actor {
 }
 
 impl Actor {
-    fn spawn(program: Program, arguments: &[String]) -> Self {
-        let mut command = program.command();
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    fn spawn(name: &str, mut command: Command) -> Self {
+        let words: Vec<_> = command.get_args().map(|word| abridged(&word.to_string_lossy())).collect();
+        let title = format!("{name} {}", words.join(" "));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
         let transcript = Arc::new(Transcript::default());
         let out = child.stdout.take().expect("stdout is a pipe");
@@ -74,8 +75,6 @@ impl Actor {
             follow(out, &transcript, |lines, line| lines.out.push(line)),
             follow(err, &transcript, |lines, line| lines.err.push(line)),
         ];
-        let words: Vec<_> = arguments.iter().map(|word| abridged(word)).collect();
-        let title = format!("{} {}", program.name(), words.join(" "));
         Self { title, child, transcript, readers }
     }
 
@@ -160,9 +159,37 @@ impl Stage {
 
     /// Starts a program with these arguments and nothing else.
     pub fn start_with(&mut self, program: Program, arguments: &[&str]) -> ActorId {
-        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
-        self.actors.push(Actor::spawn(program, &arguments));
+        let mut command = program.command();
+        command.args(arguments).stdin(Stdio::null());
+        self.start_command(program.name(), command)
+    }
+
+    /// Starts any command. Its standard input is what the command says, and
+    /// read by [`Self::write`] if that is a pipe.
+    pub fn start_command(&mut self, name: &str, command: Command) -> ActorId {
+        self.actors.push(Actor::spawn(name, command));
         ActorId(self.actors.len() - 1)
+    }
+
+    /// Writes to the program's standard input, which must be a pipe.
+    ///
+    /// # Panics
+    ///
+    /// When it is not, or the program does not read it.
+    pub fn write(&mut self, actor: ActorId, text: &str) {
+        let input = self.actors[actor.0].child.stdin.as_mut().expect("stdin is a pipe");
+        input.write_all(text.as_bytes()).expect("it reads");
+    }
+
+    /// Ends the program's standard input.
+    pub fn close_input(&mut self, actor: ActorId) {
+        drop(self.actors[actor.0].child.stdin.take());
+    }
+
+    /// The number of the process.
+    #[must_use]
+    pub fn process(&self, actor: ActorId) -> u32 {
+        self.actors[actor.0].child.id()
     }
 
     /// Starts a program that binds to a port of its choice, and waits until
@@ -227,6 +254,18 @@ impl Stage {
         })
     }
 
+    /// Waits for a line on stderr that is what the condition asks for.
+    pub fn wait_error(&self, actor: ActorId, what: &str, is_it: impl Fn(&str) -> bool) {
+        self.wait_errors(actor, what, 1, is_it);
+    }
+
+    /// Waits for so many lines on stderr that are what the condition asks for.
+    pub fn wait_errors(&self, actor: ActorId, what: &str, count: usize, is_it: impl Fn(&str) -> bool) {
+        self.wait_until(actor, what, |lines| {
+            (lines.err.iter().filter(|line| is_it(line)).count() >= count).then_some(())
+        });
+    }
+
     /// How often stderr has a line that begins like this.
     #[must_use]
     pub fn count_notes(&self, actor: ActorId, prefix: &str) -> usize {
@@ -237,19 +276,41 @@ impl Stage {
     /// Waits until the program ends by itself, successfully, and returns what
     /// it wrote to stdout.
     pub fn finish(&mut self, actor: ActorId) -> Vec<String> {
+        let status = self.wait_end(actor);
+        let actor = &self.actors[actor.0];
+        assert!(status.success(), "'{}' failed: {status}", actor.title);
+        actor.transcript.lock().out.clone()
+    }
+
+    /// Waits until the program ends by itself, in whatever way.
+    ///
+    /// # Panics
+    ///
+    /// When it does not.
+    pub fn wait_end(&mut self, actor: ActorId) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         self.wait_until(actor, "its end", |lines| lines.have_ended().then_some(()));
         let actor = &mut self.actors[actor.0];
-        let status = loop {
+        loop {
             // Its streams are closed: it is ending as we look.
             if let Some(status) = actor.child.try_wait().expect("it is our child") {
-                break status;
+                return status;
             }
             assert!(Instant::now() < deadline, "'{}' does not end", actor.title);
             thread::sleep(Duration::from_millis(2));
-        };
-        assert!(status.success(), "'{}' failed: {status}", actor.title);
-        actor.transcript.lock().out.clone()
+        }
+    }
+
+    /// What the program has written to stdout so far.
+    #[must_use]
+    pub fn output(&self, actor: ActorId) -> Vec<String> {
+        self.actors[actor.0].transcript.lock().out.clone()
+    }
+
+    /// What the program has written to stderr so far.
+    #[must_use]
+    pub fn errors(&self, actor: ActorId) -> Vec<String> {
+        self.actors[actor.0].transcript.lock().err.clone()
     }
 
     /// Ends the program without giving it a chance to react, and returns what
@@ -273,7 +334,12 @@ impl Stage {
         said
     }
 
-    fn signal(&self, actor: ActorId, signal: &str) {
+    /// Sends a signal, for instance `-TERM`.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be sent; this needs a Unix.
+    pub fn signal(&self, actor: ActorId, signal: &str) {
         let actor = &self.actors[actor.0];
         let process = actor.child.id().to_string();
         let status = Command::new("kill").args([signal, &process]).status();

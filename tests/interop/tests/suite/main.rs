@@ -6,6 +6,7 @@ mod all_peers;
 mod delivery;
 mod demos;
 mod protocol;
+mod proxied;
 mod scenarios;
 
 macro_rules! tests_of_link {

@@ -1,0 +1,91 @@
+//! The command line as a whole.
+
+use clap::builder::FalseyValueParser;
+use clap::{Arg, ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::console::OutputArgs;
+use crate::failure::EXIT_CODES;
+use crate::{bench, completions, echo, inspect, ping, proxy, recv, send};
+
+/// Smart sockets from the shell: messages instead of streams, between any number of peers.
+///
+/// Every command has one socket, which binds, connects, or both; a proxy has two. Connections that are lost are made
+/// again, and messages wait while nobody is there. It speaks with the aiomsg packages of Python and other languages, those
+/// of 2026 and those of 2019.
+#[derive(Debug, Parser)]
+#[command(name = "aiomsg", version, after_long_help = EXIT_CODES, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Proxy(proxy::ProxyArgs),
+    Send(send::SendArgs),
+    Pub(send::PubArgs),
+    #[command(visible_alias = "sub")]
+    Recv(recv::RecvArgs),
+    Echo(echo::EchoArgs),
+    Ping(ping::PingArgs),
+    Bench(bench::BenchArgs),
+    Inspect(inspect::InspectArgs),
+    Completions(completions::CompletionsArgs),
+}
+
+/// Reads the command line and the environment. Ends the process if they make no sense, or ask for help.
+pub(crate) fn parse() -> Cli {
+    let matches = command().get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// The command line, each flag with its environment variable: `AIOMSG_` and its name.
+pub(crate) fn command() -> clap::Command {
+    Cli::command().mut_args(with_variable).mut_subcommands(|command| command.mut_args(with_variable))
+}
+
+fn with_variable(arg: Arg) -> Arg {
+    let Some(name) = arg.get_long().filter(|name| !matches!(*name, "help" | "version")) else { return arg };
+    let variable = format!("AIOMSG_{}", name.to_uppercase().replace('-', "_"));
+    match arg.get_action() {
+        // Set to anything but 0, false, no and the like, it is on.
+        ArgAction::SetTrue => arg.value_parser(FalseyValueParser::new()),
+        _ => arg,
+    }
+    .env(variable)
+    .hide_env_values(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_its_variable() {
+        let mut flags = 0;
+        let mut command = command();
+        command.build();
+        for arg in command
+            .get_subcommands()
+            .filter(|command| command.get_name() != "help")
+            .flat_map(clap::Command::get_arguments)
+        {
+            let Some(name) = arg.get_long().filter(|name| *name != "help") else { continue };
+            let variable = arg.get_env().unwrap_or_else(|| panic!("--{name} has no variable"));
+            assert_eq!(
+                variable.to_str(),
+                Some(&*format!("AIOMSG_{}", name.to_uppercase().replace('-', "_")))
+            );
+            flags += 1;
+        }
+        assert!(flags > 20, "only {flags} flags were looked at");
+    }
+}

@@ -1,0 +1,111 @@
+//! Being told to stop: the first signal asks for a good end, the second one gets any.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+/// A signal that asks a process to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// Ctrl-C.
+    Interrupt,
+    /// What service managers send.
+    Terminate,
+}
+
+impl Signal {
+    pub(crate) const fn exit_code(self) -> u8 {
+        match self {
+            Self::Interrupt => 130,
+            Self::Terminate => 143,
+        }
+    }
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Interrupt => "SIGINT",
+            Self::Terminate => "SIGTERM",
+        }
+    }
+}
+
+/// Tells whether this process was asked to stop.
+#[derive(Clone, Debug)]
+pub(crate) struct Stop(watch::Receiver<Option<Signal>>);
+
+impl Stop {
+    /// Takes over the signals of this process.
+    pub(crate) fn watch() -> io::Result<Self> {
+        let mut signals = Signals::new()?;
+        let (sender, receiver) = watch::channel(None);
+        tokio::spawn(async move {
+            // Nobody may be left to tell.
+            let _ = sender.send(Some(signals.next().await));
+            let again = signals.next().await;
+            std::process::exit(i32::from(again.exit_code()));
+        });
+        Ok(Self(receiver))
+    }
+
+    /// The signal, if there was one.
+    pub(crate) fn asked(&self) -> Option<Signal> {
+        *self.0.borrow()
+    }
+
+    /// Waits for the signal.
+    pub(crate) async fn requested(&self) -> Signal {
+        let mut receiver = self.0.clone();
+        match receiver.wait_for(Option::is_some).await.ok().and_then(|signal| *signal) {
+            Some(signal) => signal,
+            // The task that watches ends with the runtime only.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Waits until some time after the signal.
+    pub(crate) async fn overdue(&self, grace: Duration) {
+        self.requested().await;
+        tokio::time::sleep(grace).await;
+    }
+}
+
+#[cfg(unix)]
+#[derive(Debug)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.interrupt.recv() => Signal::Interrupt,
+            _ = self.terminate.recv() => Signal::Terminate,
+        }
+    }
+}
+
+#[cfg(not(unix))]
+#[derive(Debug)]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) -> Signal {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        Signal::Interrupt
+    }
+}
