@@ -16,11 +16,16 @@ const KEPT: usize = 4;
 pub(crate) struct Buffers(Mutex<Vec<BytesMut>>);
 
 impl Buffers {
-    /// An empty one with room for `size` bytes.
+    /// An empty one with room for `size` bytes, and no more.
     pub(crate) fn take(&self, size: usize) -> BytesMut {
         let mut kept = self.lock();
-        let free = kept.iter_mut().position(|buffer| buffer.try_reclaim(size));
-        free.map_or_else(|| BytesMut::with_capacity(size), |place| kept.swap_remove(place))
+        let Some(place) = kept.iter_mut().position(|buffer| buffer.try_reclaim(size)) else {
+            return BytesMut::with_capacity(size);
+        };
+        let mut buffer = kept.swap_remove(place);
+        // What is behind comes back when all of it is reclaimed.
+        drop(buffer.split_off(size));
+        buffer
     }
 
     /// Keeps one that was read into, in place of another if there are enough.

@@ -67,6 +67,7 @@ mod handle;
 mod io;
 mod link;
 mod message;
+mod reader;
 mod receipt;
 mod recv;
 mod runtime;

@@ -7,10 +7,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use aiomsg_proto::{Batch, CloseReason, ConnectionId, Instant, LinkState};
-use bytes::BytesMut;
 
-use crate::buffers::Buffers;
 use crate::io::Link;
+use crate::reader::Reader;
 use crate::shared::{Shared, State};
 
 /// Rounds of reading and writing in one poll, at most; then other tasks get their turn.
@@ -18,12 +17,6 @@ const ROUNDS: usize = 16;
 
 /// Slices that are written in one system call, at most.
 const SLICES: usize = 64;
-
-/// The first read of a connection that has become readable, in bytes. Reads that fill their buffer double the next.
-const FIRST_READ: usize = 4 * 1024;
-
-/// The largest read, in bytes.
-const LARGEST_READ: usize = 128 * 1024;
 
 /// With so many bytes of messages received and not taken, the application gets its turn before more is read. What is taken
 /// soon is still in the caches of the processor.
@@ -54,17 +47,9 @@ struct Advice {
     ahead: bool,
 }
 
-/// What was read and not taken by the core, and how much to read next.
-#[derive(Debug)]
-struct Reader {
-    /// Bytes that the core has left: a frame that has not arrived in full, or what it has no room for.
-    buffer: BytesMut,
-    next_read: usize,
-}
-
 impl<L: Link> LinkDriver<L> {
     pub(crate) fn new(shared: Arc<Shared>, id: ConnectionId, link: L) -> Self {
-        let reader = Reader { buffer: BytesMut::new(), next_read: FIRST_READ };
+        let reader = Reader::new();
         Self { shared, id, link, batch: Batch::default(), reader, most: 0, half_closed: false, ended: false }
     }
 
@@ -227,67 +212,5 @@ impl<L: Link + Unpin> Future for LinkDriver<L> {
 impl<L> Drop for LinkDriver<L> {
     fn drop(&mut self) {
         self.end(CloseReason::Ended);
-    }
-}
-
-impl Reader {
-    /// Reads at most `most` bytes behind what is left in the buffer.
-    fn poll_read<L: Link>(
-        &mut self,
-        cx: &mut Context<'_>,
-        link: &mut L,
-        buffers: &Buffers,
-        most: usize,
-    ) -> Poll<std::io::Result<usize>> {
-        if most <= FIRST_READ {
-            // A buffer that is there may have more room than that.
-            let mut fresh = BytesMut::with_capacity(most);
-            let result = link.poll_read(cx, &mut fresh);
-            self.buffer.extend_from_slice(&fresh);
-            return result;
-        }
-        // A large frame that is arriving gets room as its bytes come, not as its length was announced.
-        self.make_room(buffers, self.next_read.max(self.buffer.len().min(LARGEST_READ)).min(most));
-        let room = self.buffer.capacity() - self.buffer.len();
-        let result = link.poll_read(cx, &mut self.buffer);
-        if let Poll::Ready(Ok(read)) = &result {
-            self.adapt(*read, room);
-        }
-        self.trim(buffers);
-        result
-    }
-
-    /// Sees to it that `size` bytes have room behind what is left.
-    fn make_room(&mut self, buffers: &Buffers, size: usize) {
-        if self.buffer.capacity() - self.buffer.len() < size {
-            let mut fresh = buffers.take(self.buffer.len() + size);
-            fresh.extend_from_slice(&self.buffer);
-            let used = core::mem::replace(&mut self.buffer, fresh);
-            self.give_back(buffers, used);
-        }
-    }
-
-    /// A few bytes must not pin a large buffer, for as long as the application keeps the message, or the rest of it does
-    /// not come.
-    fn trim(&mut self, buffers: &Buffers) {
-        if self.buffer.len() < self.buffer.capacity() / 4 {
-            let large = core::mem::take(&mut self.buffer);
-            self.buffer.extend_from_slice(&large);
-            self.give_back(buffers, large);
-        }
-    }
-
-    fn give_back(&self, buffers: &Buffers, used: BytesMut) {
-        if self.next_read > FIRST_READ {
-            buffers.give_back(used);
-        }
-    }
-
-    fn adapt(&mut self, read: usize, room: usize) {
-        if read == room {
-            self.next_read = (room * 2).min(LARGEST_READ);
-        } else if read < room / 4 {
-            self.next_read = (self.next_read / 2).max(FIRST_READ);
-        }
     }
 }
