@@ -1,8 +1,8 @@
 //! Where the messages to send come from.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
-use std::path::PathBuf;
+use std::io::{self, BufRead, BufReader, IsTerminal, Read};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -53,7 +53,13 @@ pub(crate) enum Input {
     /// From the command line: those that are left, of so many in all.
     List { messages: Arc<[Bytes]>, next: usize, left: u64 },
     /// As a thread reads them.
-    Read { batches: Receiver<Batch>, batch: std::vec::IntoIter<Bytes>, left: u64 },
+    Read {
+        batches: Receiver<Batch>,
+        batch: std::vec::IntoIter<Bytes>,
+        left: u64,
+        /// By a person, who may not know that it is their turn.
+        typed: bool,
+    },
 }
 
 /// Messages that were read together, and why there are no more if there are not.
@@ -74,12 +80,12 @@ impl InputArgs {
         }
         let left = count.unwrap_or(u64::MAX);
         let (sender, batches) = channel(8);
+        let typed = io::stdin().is_terminal() && file.as_ref().is_none_or(|path| path.as_os_str() == "-");
         let (name, reader) = match file.filter(|path| path.as_os_str() != "-") {
             None => ("standard input".to_owned(), Box::new(io::stdin()) as Box<dyn Read + Send>),
             Some(path) => {
                 let name = path.display().to_string();
-                let file = File::open(&path)
-                    .map_err(|error| Failure::failed(format!("cannot read {name}: {error}")))?;
+                let file = open(&path)?;
                 (name, Box::new(file) as Box<dyn Read + Send>)
             }
         };
@@ -90,7 +96,7 @@ impl InputArgs {
                 let _ = sender.blocking_send(Err(Failure::failed(format!("{name}: {error}"))));
             }
         })?;
-        Ok(Input::Read { batches, batch: Vec::new().into_iter(), left })
+        Ok(Input::Read { batches, batch: Vec::new().into_iter(), left, typed })
     }
 }
 
@@ -101,6 +107,11 @@ impl Input {
             Self::List { left, .. } => Some(*left),
             Self::Read { left, .. } => Some(*left).filter(|left| *left < u64::MAX),
         }
+    }
+
+    /// Whether somebody types them.
+    pub(crate) const fn is_typed(&self) -> bool {
+        matches!(self, Self::Read { typed: true, .. })
     }
 
     /// The next message.
@@ -118,7 +129,7 @@ impl Input {
                 *left -= 1;
                 Ok(Some(message))
             }
-            Self::Read { batches, batch, left } => {
+            Self::Read { batches, batch, left, .. } => {
                 if *left == 0 {
                     return Ok(None);
                 }
@@ -148,6 +159,16 @@ impl InputFormat {
             Self::Json => Record::payload(&text).map(|payload| payload.map(Bytes::from)),
         }
     }
+}
+
+/// A file to be read from its beginning.
+pub(crate) fn open(path: &Path) -> Result<File, Failure> {
+    let file = File::open(path).and_then(|file| match file.metadata()?.is_dir() {
+        // Some systems say so only when it is read, which may be much later.
+        true => Err(io::ErrorKind::IsADirectory.into()),
+        false => Ok(file),
+    });
+    file.map_err(|error| Failure::failed(format!("cannot read {}: {error}", path.display())))
 }
 
 fn read(format: InputFormat, reader: impl Read, sender: &Sender<Batch>) -> Result<(), String> {
