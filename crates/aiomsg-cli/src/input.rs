@@ -32,6 +32,13 @@ pub(crate) struct InputArgs {
     /// Send this many messages: of a list, over and over; of lines, no more than these. Without it, each once.
     #[arg(long, short = 'n', value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
+    /// Only to say where a message belongs that stands alone.
+    #[arg(hide = true, value_name = "MESSAGE", value_parser = misplaced)]
+    misplaced: Option<String>,
+}
+
+fn misplaced(text: &str) -> Result<String, String> {
+    Err(format!("a message is given with its flag, --message {text:?}"))
 }
 
 /// How messages are read.
@@ -68,7 +75,7 @@ type Batch = Result<Vec<Bytes>, Failure>;
 impl InputArgs {
     /// Opens what is to be read. Must be called within the runtime.
     pub(crate) fn open(self) -> Result<Input, Failure> {
-        let Self { message, file, format, count } = self;
+        let Self { message, file, format, count, misplaced: _ } = self;
         if !message.is_empty() {
             let messages = message.iter().map(|text| format.decode(text.as_bytes().to_vec()));
             let messages: Vec<Bytes> =

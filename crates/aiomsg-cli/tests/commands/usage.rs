@@ -29,6 +29,7 @@ fn wrong_flags_and_addresses_are_usage_errors_that_say_what_would_be_right() {
         (&["proxy", "--back", "a:1", "--front-identity", "000102030405060708090a0b0c0d0e0f"], "--front"),
         (&["recv", "--bind", "127.0.0.1:0", "--heartbeat-timeout", "1ms"], "at least 3ms"),
         (&["publish"], "subcommand"),
+        (&["send", "hello", "--connect", "a:1"], "--message \"hello\""),
         (&["recv", "--bind", "a:1", "-q", "-v"], "cannot be used with"),
     ] {
         let (actor, code) = run(stage, arguments);
