@@ -1,7 +1,7 @@
 //! The examples as processes.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 
 /// How long a test waits for what must happen.
 pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long building the examples may take, and waiting for another build before.
+const BUILD_DEADLINE: Duration = Duration::from_secs(600);
 
 /// A running example. It is killed if the test does not see its end.
 #[derive(Debug)]
@@ -113,11 +116,19 @@ impl Program {
     ///
     /// # Panics
     /// If that takes too long.
-    pub fn end(mut self) -> End {
-        let until = Instant::now() + DEADLINE;
+    pub fn end(self) -> End {
+        self.end_within(DEADLINE, |_| ())
+    }
+
+    /// Waits for its end for so long, and shows each line when it comes.
+    fn end_within(mut self, span: Duration, show: impl Fn(&str)) -> End {
+        let until = Instant::now() + span;
         loop {
             match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(line) => self.seen.push(line),
+                Ok(line) => {
+                    show(&line);
+                    self.seen.push(line);
+                }
                 // Both of its outputs are closed.
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => panic!("it does not end: {:#?}", self.seen),
@@ -175,17 +186,18 @@ pub fn examples() -> &'static PathBuf {
         let profile = own.ancestors().nth(2).expect("it lies in target/PROFILE/deps");
         let target = profile.parent().expect("it lies in target/PROFILE/deps");
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).args([
-            "build",
-            "--examples",
-            "--quiet",
-        ]);
+        cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).args(["build", "--examples"]);
         cargo.arg("--target-dir").arg(target);
         if profile.file_name() == Some(OsStr::new("release")) {
             cargo.arg("--release");
         }
-        let status = cargo.status().expect("Cargo runs this test");
-        assert!(status.success(), "the examples do not build");
+        let built = Program::spawn(&mut cargo).end_within(BUILD_DEADLINE, |line| {
+            // What takes time is told while it does, past the harness, which shows nothing until a test has failed.
+            if ["Blocking", "Compiling"].iter().any(|word| line.trim_start().starts_with(word)) {
+                let _ = writeln!(io::stderr(), "examples for the tests: {}", line.trim_start());
+            }
+        });
+        assert_eq!(built.code, Some(0), "the examples do not build: {:#?}", built.lines);
         profile.join("examples")
     })
 }

@@ -18,6 +18,9 @@ fn parse(text: &str) -> Result<u16, String> {
     if text.contains("://") {
         return Err("expected HOST:PORT without a scheme, for example 127.0.0.1:25000".to_owned());
     }
+    if text.is_empty() {
+        return Err("expected HOST:PORT, for example 127.0.0.1:25000".to_owned());
+    }
     let Some((host, port)) = text.rsplit_once(':') else {
         return Err(match text.parse::<u16>() {
             Ok(port) => without_host(port),
@@ -55,6 +58,7 @@ mod tests {
     fn what_makes_no_sense_is_told_with_what_would() {
         for (text, hint) in [
             ("25000", "127.0.0.1:25000"),
+            ("", "127.0.0.1:25000"),
             (":25000", "0.0.0.0:25000"),
             ("localhost", "localhost:25000"),
             ("::1", "[::1]:25000"),

@@ -7,10 +7,10 @@ use aiomsg_tokio::{Bytes, Closed, Socket};
 use clap::Args;
 use serde::Serialize;
 
-use crate::console::{Console, rate, short};
+use crate::console::{Console, bytes_per_second, per_second, rate};
 use crate::failure::Failure;
 use crate::ping::size;
-use crate::probe::{Latencies, Percentiles, Probes};
+use crate::probe::{self, Latencies, Percentiles, Probes};
 use crate::socket::{DeliveryArg, OneSocket};
 use crate::stop::Stop;
 
@@ -64,13 +64,10 @@ struct Measured {
 impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { messages, size, seconds, .. } = self;
-        let (messages_per_second, bytes_per_second) =
-            (short(self.messages_per_second), short(self.bytes_per_second));
         let what = if self.microseconds.is_some() { "round trips" } else { "messages" };
-        write!(
-            f,
-            "{messages} {what} of {size} bytes in {seconds:.2} s: {messages_per_second}{what}/s, {bytes_per_second}B/s"
-        )?;
+        let (rate, bytes) =
+            (per_second(self.messages_per_second, what), bytes_per_second(self.bytes_per_second));
+        write!(f, "{messages} {what} of {size} bytes in {seconds:.2} s: {rate}, {bytes}")?;
         match &self.microseconds {
             Some(percentiles) => write!(f, "\n{percentiles}"),
             None => Ok(()),
@@ -86,10 +83,7 @@ pub(crate) async fn run(args: BenchArgs, console: Console, stop: Stop) -> Result
         biased;
         signal = stop.requested() => Err(Failure::Interrupted(signal)),
         measured = async {
-            if tokio::time::timeout(timeout, socket.wait_for_peers(1)).await.is_err() {
-                let span = humantime::format_duration(timeout);
-                return Err(Failure::failed(format!("no peer came within {span}; is the other end running?")));
-            }
+            probe::wait_for_peer(&socket, timeout).await?;
             let bar = tokio::spawn(show_time(console, args.duration));
             let measured =
                 if args.round_trip { round_trips(&socket, &args).await } else { one_way(&socket, &args).await };
@@ -105,7 +99,7 @@ pub(crate) async fn run(args: BenchArgs, console: Console, stop: Stop) -> Result
 /// A bar that fills while time passes.
 async fn show_time(console: Console, duration: Duration) {
     const STEPS: u64 = 100;
-    let bar = console.progress(STEPS, "measuring");
+    let bar = console.time_bar(STEPS, "measuring");
     for _ in 0..STEPS {
         tokio::time::sleep(duration / STEPS as u32).await;
         bar.inc(1);
@@ -160,7 +154,7 @@ async fn round_trips(socket: &Socket, args: &BenchArgs) -> Result<Measured, Fail
 async fn answer_in_time(socket: &Socket, timeout: Duration) -> Result<Result<Bytes, Closed>, Failure> {
     tokio::time::timeout(timeout, socket.recv()).await.map_err(|_| {
         let span = humantime::format_duration(timeout);
-        Failure::failed(format!("no answer came for {span}; is the other end an echo, as aiomsg echo is?"))
+        Failure::failed(format!("no answer came for {span}; {}", probe::NO_ECHO))
     })
 }
 

@@ -1,5 +1,8 @@
 //! The command line as a whole.
 
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+
 use clap::builder::FalseyValueParser;
 use clap::{Arg, ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -38,8 +41,31 @@ pub(crate) enum Command {
 
 /// Reads the command line and the environment. Ends the process if they make no sense, or ask for help.
 pub(crate) fn parse() -> Cli {
-    let matches = command().get_matches();
-    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    let parsed = command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    parsed.unwrap_or_else(|error| {
+        let _ = error.print();
+        // What is wrong may not be on the command line.
+        if error.use_stderr()
+            && let Some(note) = variables_note()
+        {
+            let _ = writeln!(io::stderr(), "\n{note}");
+        }
+        std::process::exit(error.exit_code())
+    })
+}
+
+/// Which flags the environment sets, if it sets any.
+fn variables_note() -> Option<String> {
+    let command = command();
+    let flags = command.get_subcommands().chain([&command]).flat_map(clap::Command::get_arguments);
+    let variables: BTreeSet<_> = flags
+        .filter_map(|flag| flag.get_env())
+        .filter(|name| std::env::var_os(name).is_some())
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect();
+    let names = variables.into_iter().collect::<Vec<_>>().join(", ");
+    (!names.is_empty())
+        .then(|| format!("note: flags are also read from the environment, where there is {names}"))
 }
 
 /// The command line, each flag with its environment variable: `AIOMSG_` and its name.

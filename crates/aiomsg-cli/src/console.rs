@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde::Serialize;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -93,14 +93,31 @@ impl Console {
         if self.json { to_json(said) } else { said.to_string() }
     }
 
-    /// A bar for work of so many steps, seen only where somebody looks.
-    pub(crate) fn progress(self, steps: u64, what: &'static str) -> ProgressBar {
+    /// How many messages there were, seen only where somebody looks; a bar, if it is known how many there will be.
+    pub(crate) fn progress(self, messages: Option<u64>, what: &'static str) -> ProgressBar {
+        let template = match messages {
+            Some(_) => "{msg} {wide_bar} {human_pos}/{human_len} {rate} {eta}",
+            None => "{msg} {human_pos} {rate}",
+        };
+        self.bar(messages, what, template)
+    }
+
+    /// A bar for something that takes so many steps of the same time.
+    pub(crate) fn time_bar(self, steps: u64, what: &'static str) -> ProgressBar {
+        self.bar(Some(steps), what, "{msg} {wide_bar} {eta}")
+    }
+
+    fn bar(self, steps: Option<u64>, what: &'static str, template: &str) -> ProgressBar {
         let seen = io::stderr().is_terminal() && !self.quiet && !self.json;
         let target = if seen { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let style = ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len} {per_sec} {eta}");
-        let bar = ProgressBar::with_draw_target(Some(steps), target).with_message(what);
-        match style {
-            Ok(style) => bar.with_style(style),
+        let bar = ProgressBar::with_draw_target(steps, target).with_message(what);
+        match ProgressStyle::with_template(template) {
+            Ok(style) => {
+                bar.with_style(style.with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
+                    // It is drawn again soon.
+                    let _ = out.write_str(&per_second(state.per_sec(), ""));
+                }))
+            }
             Err(_) => bar,
         }
     }
@@ -122,12 +139,40 @@ pub(crate) fn rate(count: usize, span: Duration) -> f64 {
     if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
 }
 
-/// A number with a unit that keeps it short.
-pub(crate) fn short(number: f64) -> String {
-    match number {
-        number if number >= 1e9 => format!("{:.2} G", number / 1e9),
-        number if number >= 1e6 => format!("{:.2} M", number / 1e6),
-        number if number >= 1e3 => format!("{:.1} k", number / 1e3),
-        number => format!("{number:.0} "),
+/// So many of something: one is not several.
+pub(crate) fn counted<N: Display + PartialEq + From<u8>>(count: N, what: &str) -> String {
+    let ending = if count == N::from(1) { "" } else { "s" };
+    format!("{count} {what}{ending}")
+}
+
+/// A rate as people read it.
+pub(crate) fn per_second(rate: f64, what: &str) -> String {
+    let space = if what.is_empty() { "" } else { " " };
+    format!("{}{space}{what}/s", HumanCount(rate.round() as u64))
+}
+
+/// The same of bytes, with a unit that keeps it short.
+pub(crate) fn bytes_per_second(rate: f64) -> String {
+    match rate {
+        rate if rate >= 1e9 => format!("{:.2} GB/s", rate / 1e9),
+        rate if rate >= 1e6 => format!("{:.2} MB/s", rate / 1e6),
+        rate if rate >= 1e3 => format!("{:.1} kB/s", rate / 1e3),
+        rate => format!("{rate:.0} B/s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_for_people() {
+        assert_eq!(
+            [0, 1, 2].map(|count| counted(count, "message")),
+            ["0 messages", "1 message", "2 messages"]
+        );
+        assert_eq!(per_second(1_234_567.8, "round trips"), "1,234,568 round trips/s");
+        assert_eq!(per_second(0.4, ""), "0/s");
+        assert_eq!([999.0, 21_050_000.0].map(bytes_per_second), ["999 B/s", "21.05 MB/s"]);
     }
 }

@@ -6,7 +6,7 @@ use aiomsg_tokio::{SendError, Socket};
 use clap::Args;
 use serde::Serialize;
 
-use crate::console::Console;
+use crate::console::{Console, counted};
 use crate::failure::Failure;
 use crate::intake::{Intake, Taken};
 use crate::socket::{DeliveryArg, OneSocket};
@@ -44,7 +44,7 @@ struct Summary {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { answered, dropped, .. } = self;
-        write!(f, "answered {answered} messages")?;
+        write!(f, "answered {}", counted(*answered, "message"))?;
         if *dropped > 0 {
             write!(f, ", and {dropped} whose senders had left or do not read were not")?;
         }

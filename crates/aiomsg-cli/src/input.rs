@@ -1,8 +1,8 @@
 //! Where the messages to send come from.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
-use std::path::PathBuf;
+use std::io::{self, BufRead, BufReader, IsTerminal, Read};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -32,6 +32,13 @@ pub(crate) struct InputArgs {
     /// Send this many messages: of a list, over and over; of lines, no more than these. Without it, each once.
     #[arg(long, short = 'n', value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
+    /// Only to say where a message belongs that stands alone.
+    #[arg(hide = true, value_name = "MESSAGE", value_parser = misplaced)]
+    misplaced: Option<String>,
+}
+
+fn misplaced(text: &str) -> Result<String, String> {
+    Err(format!("a message is given with its flag, --message {text:?}"))
 }
 
 /// How messages are read.
@@ -53,7 +60,13 @@ pub(crate) enum Input {
     /// From the command line: those that are left, of so many in all.
     List { messages: Arc<[Bytes]>, next: usize, left: u64 },
     /// As a thread reads them.
-    Read { batches: Receiver<Batch>, batch: std::vec::IntoIter<Bytes>, left: u64 },
+    Read {
+        batches: Receiver<Batch>,
+        batch: std::vec::IntoIter<Bytes>,
+        left: u64,
+        /// By a person, who may not know that it is their turn.
+        typed: bool,
+    },
 }
 
 /// Messages that were read together, and why there are no more if there are not.
@@ -62,7 +75,7 @@ type Batch = Result<Vec<Bytes>, Failure>;
 impl InputArgs {
     /// Opens what is to be read. Must be called within the runtime.
     pub(crate) fn open(self) -> Result<Input, Failure> {
-        let Self { message, file, format, count } = self;
+        let Self { message, file, format, count, misplaced: _ } = self;
         if !message.is_empty() {
             let messages = message.iter().map(|text| format.decode(text.as_bytes().to_vec()));
             let messages: Vec<Bytes> =
@@ -74,12 +87,12 @@ impl InputArgs {
         }
         let left = count.unwrap_or(u64::MAX);
         let (sender, batches) = channel(8);
+        let typed = io::stdin().is_terminal() && file.as_ref().is_none_or(|path| path.as_os_str() == "-");
         let (name, reader) = match file.filter(|path| path.as_os_str() != "-") {
             None => ("standard input".to_owned(), Box::new(io::stdin()) as Box<dyn Read + Send>),
             Some(path) => {
                 let name = path.display().to_string();
-                let file = File::open(&path)
-                    .map_err(|error| Failure::failed(format!("cannot read {name}: {error}")))?;
+                let file = open(&path)?;
                 (name, Box::new(file) as Box<dyn Read + Send>)
             }
         };
@@ -90,7 +103,7 @@ impl InputArgs {
                 let _ = sender.blocking_send(Err(Failure::failed(format!("{name}: {error}"))));
             }
         })?;
-        Ok(Input::Read { batches, batch: Vec::new().into_iter(), left })
+        Ok(Input::Read { batches, batch: Vec::new().into_iter(), left, typed })
     }
 }
 
@@ -101,6 +114,11 @@ impl Input {
             Self::List { left, .. } => Some(*left),
             Self::Read { left, .. } => Some(*left).filter(|left| *left < u64::MAX),
         }
+    }
+
+    /// Whether somebody types them.
+    pub(crate) const fn is_typed(&self) -> bool {
+        matches!(self, Self::Read { typed: true, .. })
     }
 
     /// The next message.
@@ -118,7 +136,7 @@ impl Input {
                 *left -= 1;
                 Ok(Some(message))
             }
-            Self::Read { batches, batch, left } => {
+            Self::Read { batches, batch, left, .. } => {
                 if *left == 0 {
                     return Ok(None);
                 }
@@ -148,6 +166,16 @@ impl InputFormat {
             Self::Json => Record::payload(&text).map(|payload| payload.map(Bytes::from)),
         }
     }
+}
+
+/// A file to be read from its beginning.
+pub(crate) fn open(path: &Path) -> Result<File, Failure> {
+    let file = File::open(path).and_then(|file| match file.metadata()?.is_dir() {
+        // Some systems say so only when it is read, which may be much later.
+        true => Err(io::ErrorKind::IsADirectory.into()),
+        false => Ok(file),
+    });
+    file.map_err(|error| Failure::failed(format!("cannot read {}: {error}", path.display())))
 }
 
 fn read(format: InputFormat, reader: impl Read, sender: &Sender<Batch>) -> Result<(), String> {

@@ -1,7 +1,6 @@
 //! `aiomsg inspect`: what a captured stream says, frame by frame.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::PathBuf;
 
@@ -13,6 +12,7 @@ use serde::Serialize;
 
 use crate::console::Console;
 use crate::failure::Failure;
+use crate::input;
 use crate::socket::DialectArg;
 use crate::stop::Stop;
 
@@ -136,10 +136,7 @@ fn inspect(args: InspectArgs, console: Console) -> Result<(), Failure> {
     };
     let reader: Box<dyn Read> = match path.filter(|path| path.as_os_str() != "-") {
         None => Box::new(io::stdin()),
-        Some(path) => Box::new(
-            File::open(&path)
-                .map_err(|error| Failure::failed(format!("cannot read {}: {error}", path.display())))?,
-        ),
+        Some(path) => Box::new(input::open(&path)?),
     };
     let mut out = BufWriter::new(io::stdout());
     let mut streams = Streams { protocol, streams: Vec::new(), out: &mut out, console };
@@ -213,8 +210,9 @@ impl<W: Write> Streams<'_, W> {
                     || "one whose length is cut off".to_owned(),
                     |length| format!("{}", u64::from(length) + frame::PREFIX as u64),
                 );
+                let hint = if *offset == 0 { hint(buffer) } else { "" };
                 Err(Failure::failed(format!(
-                    "the stream ends within the frame at {offset}: {there} bytes of {whole}"
+                    "the stream ends within the frame at {offset}: {there} bytes of {whole}{hint}"
                 )))
             }
         }
@@ -224,8 +222,10 @@ impl<W: Write> Streams<'_, W> {
 impl Stream {
     fn next(&mut self) -> Result<Option<Frame>, Failure> {
         let Self { direction, protocol, offset, buffer } = self;
-        let wrong =
-            |error: &dyn fmt::Display| Failure::failed(format!("the frame at {offset} is none: {error}"));
+        let hint = if *offset == 0 { hint(buffer) } else { "" };
+        let wrong = |error: &dyn fmt::Display| {
+            Failure::failed(format!("what is at {offset} is not a frame: {error}{hint}"))
+        };
         let Some(frame) = frame::split(buffer, FRAME_LIMIT).map_err(|error| wrong(&error))? else {
             return Ok(None);
         };
@@ -241,6 +241,20 @@ impl Stream {
         let frame = Frame { direction: *direction, offset: *offset, length, meaning };
         *offset += length as u64;
         Ok(Some(frame))
+    }
+}
+
+/// What a file may be that does not begin as a stream does.
+fn hint(start: &[u8]) -> &'static str {
+    match start {
+        [b'{', ..] => {
+            " (is it JSON, as aiomsg proxy --capture writes it? It can be read as it is, and sent by aiomsg send --format \
+             json)"
+        }
+        [first, ..] if first.is_ascii_hexdigit() || matches!(first, b'<' | b'>' | b'#') => {
+            " (is it text? Hex digits are read with --hex)"
+        }
+        _ => "",
     }
 }
 

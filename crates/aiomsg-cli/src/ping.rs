@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::probe::{Latencies, Percentiles, Probes, SMALLEST};
+use crate::probe::{self, Latencies, Percentiles, Probes, SMALLEST};
 use crate::socket::{LARGEST, OneSocket};
 use crate::stop::Stop;
 
@@ -108,7 +108,9 @@ pub(crate) async fn run(args: PingArgs, console: Console, stop: Stop) -> Result<
     pinging.finish().await?;
     match interrupted {
         Some(signal) if pinging.args.count.is_some() => Err(Failure::Interrupted(signal)),
-        _ if pinging.latencies.count() == 0 => Err(Failure::failed("nobody answered")),
+        _ if pinging.latencies.count() == 0 => {
+            Err(Failure::failed(format!("nobody answered; {}", probe::NO_ECHO)))
+        }
         _ => Ok(()),
     }
 }
@@ -124,9 +126,7 @@ struct Pinging {
 
 impl Pinging {
     async fn run(&mut self) -> Result<(), Failure> {
-        if tokio::time::timeout(self.args.timeout, self.socket.wait_for_peers(1)).await.is_err() {
-            return Ok(());
-        }
+        probe::wait_for_peer(&self.socket, self.args.timeout).await?;
         let mut ticks = tokio::time::interval(self.args.interval.max(Duration::from_nanos(1)));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while self.args.count.is_none_or(|count| self.sent < count) {

@@ -3,12 +3,26 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use aiomsg_tokio::{Bytes, Identity};
+use aiomsg_tokio::{Bytes, Identity, Socket};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::failure::Failure;
+
 /// What a probe has to say, in bytes: whose it is, its number, and when it was sent.
 pub(crate) const SMALLEST: usize = 32;
+
+/// What may be wrong when no probe comes back.
+pub(crate) const NO_ECHO: &str = "is the other end an echo, as aiomsg echo is?";
+
+/// Waits for somebody to ask.
+pub(crate) async fn wait_for_peer(socket: &Socket, timeout: Duration) -> Result<(), Failure> {
+    let came = tokio::time::timeout(timeout, socket.wait_for_peers(1)).await.map_err(|_| {
+        let span = humantime::format_duration(timeout);
+        Failure::failed(format!("no peer came within {span}; is the other end running?"))
+    })?;
+    Ok(came?)
+}
 
 /// Makes probes, and knows them when they come back.
 #[derive(Debug)]

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use aiomsg_tokio::{Acknowledge, Message, Socket};
 use clap::{Args, ValueEnum};
+use indicatif::ProgressBar;
 use serde::Serialize;
 
-use crate::console::{Console, rate, short};
+use crate::console::{Console, counted, per_second, rate};
 use crate::failure::Failure;
 use crate::intake::{Intake, Taken};
 use crate::record::{self, Record};
@@ -67,8 +68,9 @@ struct Summary {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { messages, bytes, seconds, messages_per_second } = self;
-        let rate = short(*messages_per_second);
-        write!(f, "{messages} messages, {bytes} bytes in {seconds:.3} s, {rate}messages/s")
+        let (messages, bytes) = (counted(*messages, "message"), counted(*bytes, "byte"));
+        let rate = per_second(*messages_per_second, "messages");
+        write!(f, "{messages}, {bytes} in {seconds:.3} s, {rate}")
     }
 }
 
@@ -98,6 +100,8 @@ struct Reception {
     sink: Sink,
     chunk: Chunk,
     summary: Summary,
+    /// Seen where messages are counted, since nothing else is until the end. Beside what is printed it would be in the way.
+    progress: Option<ProgressBar>,
     /// When the first message came, and the last.
     span: Option<(Instant, Instant)>,
 }
@@ -109,6 +113,9 @@ pub(crate) async fn run(args: RecvArgs, console: Console, stop: Stop) -> Result<
     let builder = ends.builder().acknowledge(Acknowledge::Manual);
     let socket = ends.open(builder, console).await?;
     let mut reception = Reception::new(format)?;
+    if format == Format::Count {
+        reception.progress = Some(console.progress(count, "receiving")).filter(|bar| !bar.is_hidden());
+    }
     let taken = reception.take_all(&socket, count, timeout, stop).await;
     let printed = reception.finish(console).await;
     // What was printed is acknowledged before.
@@ -123,6 +130,7 @@ impl Reception {
             sink: Sink::stdout()?,
             chunk: Chunk::default(),
             summary: Summary::default(),
+            progress: None,
             span: None,
         })
     }
@@ -167,15 +175,25 @@ impl Reception {
         if messages > 0 && count.is_none() {
             return Ok(());
         }
-        let wanted = count.map_or_else(String::new, |count| format!(" of {count}"));
+        let messages = match count {
+            Some(count) => format!("{messages} of {count} messages"),
+            None => counted(messages, "message"),
+        };
         let span = humantime::format_duration(timeout.unwrap_or_default());
-        Err(Failure::TimeUp(format!("nothing came for {span}, after {messages}{wanted} messages")))
+        Err(Failure::TimeUp(format!("nothing came for {span}, after {messages}")))
     }
 
     fn note(&mut self, message: Message) {
         self.summary.messages += 1;
         self.summary.bytes += message.payload().len();
         if self.format == Format::Count {
+            if let Some(progress) = &self.progress {
+                if self.span.is_none() {
+                    // Waiting for the first one says nothing about how long the others take.
+                    progress.reset_eta();
+                }
+                progress.inc(1);
+            }
             let now = Instant::now();
             self.span = Some((self.span.map_or(now, |(first, _)| first), now));
             message.acknowledge();
@@ -197,6 +215,7 @@ impl Reception {
         self.flush().await;
         self.sink.finish().await?;
         if self.format == Format::Count {
+            drop(self.progress.take());
             let span = self.span.map_or(Duration::ZERO, |(first, last)| last - first);
             self.summary.seconds = span.as_secs_f64();
             self.summary.messages_per_second = rate(self.summary.messages, span);

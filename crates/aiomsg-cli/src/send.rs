@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use tokio::time::{Interval, MissedTickBehavior};
 
-use crate::console::{Console, rate, short};
+use crate::console::{Console, Remark, counted, per_second, rate};
 use crate::failure::Failure;
 use crate::input::{Input, InputArgs};
 use crate::socket::{DeliveryArg, OneSocket};
@@ -130,8 +130,9 @@ struct Summary {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { messages, bytes, acknowledged, dropped, seconds, messages_per_second, .. } = self;
-        let rate = short(*messages_per_second);
-        write!(f, "sent {messages} messages, {bytes} bytes in {seconds:.3} s, {rate}messages/s")?;
+        let (messages, bytes) = (counted(*messages, "message"), counted(*bytes, "byte"));
+        let rate = per_second(*messages_per_second, "messages");
+        write!(f, "sent {messages}, {bytes} in {seconds:.3} s, {rate}")?;
         if *acknowledged > 0 {
             write!(f, ", {acknowledged} acknowledged")?;
         }
@@ -166,11 +167,22 @@ struct Errand {
 impl Errand {
     async fn run(&self, builder: Builder, input: Input, console: Console, stop: Stop) -> Result<(), Failure> {
         let socket = self.ends.open(builder, console).await?;
-        let start = Instant::now();
+        if input.is_typed() {
+            console.note(&Remark {
+                event: "reading",
+                text: "each line that you type is a message; Ctrl-D ends".to_owned(),
+            });
+        }
+        // Waiting for peers is not sending, and would make it look slow.
+        let mut start = None;
         let sent = tokio::select! {
             biased;
             signal = stop.requested() => Err(Failure::Interrupted(signal)),
-            sent = self.send_all(&socket, input, console) => sent,
+            sent = async {
+                self.in_time("no peer came", self.wait_for_peers(&socket)).await?;
+                start = Some(Instant::now());
+                self.send_all(&socket, input, console).await
+            } => sent,
         };
         let closed = match &sent {
             Ok(()) => {
@@ -190,7 +202,7 @@ impl Errand {
             socket.close_within(grace).await;
         }
         let metrics = socket.metrics();
-        let summary = Summary::of(&metrics, start.elapsed());
+        let summary = Summary::of(&metrics, start.map_or(Duration::ZERO, |start| start.elapsed()));
         console.note(&summary);
         result?;
         match (summary.dropped, self.pace.timeout) {
@@ -203,8 +215,8 @@ impl Errand {
     }
 
     async fn send_all(&self, socket: &Socket, mut input: Input, console: Console) -> Result<(), Failure> {
-        self.in_time("no peer came", self.wait_for_peers(socket)).await?;
-        let bar = input.len().filter(|count| *count > 1).map(|count| console.progress(count, "sending"));
+        let count = input.len().filter(|count| *count > 1);
+        let bar = count.map(|count| console.progress(Some(count), "sending"));
         let mut pace = self.pace.rate.map(ticks);
         while let Some(payload) = input.next().await? {
             if let Some(pace) = &mut pace {

@@ -1,11 +1,14 @@
 //! From flags to a socket: what all commands have in common.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use aiomsg_tokio::{Builder, CloseReason, DeliveryGuarantee, Dialect, Event, EventStream, Identity, Socket};
+use aiomsg_tokio::{
+    Builder, CloseReason, DeliveryGuarantee, Dialect, Event, EventStream, Identity, Origin, Socket,
+};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
@@ -15,6 +18,9 @@ use crate::failure::Failure;
 
 /// The largest message that a socket sends and receives, in bytes: the default, which no command changes.
 pub(crate) const LARGEST: usize = 64 << 20;
+
+/// How many heartbeats there are in the time of silence that is allowed: as by default.
+const HEARTBEATS: u32 = 3;
 
 /// Where a socket listens, and what it connects to.
 #[derive(Args, Clone, Debug)]
@@ -37,7 +43,7 @@ pub(crate) struct SocketArgs {
     #[arg(long, value_name = "DIALECT", default_value = "auto")]
     dialect: DialectArg,
     /// How long a peer may be silent before its connection counts as dead.
-    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = silence)]
     heartbeat_timeout: Duration,
     /// How long one attempt to connect may take.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
@@ -45,6 +51,16 @@ pub(crate) struct SocketArgs {
     /// How long handing over what is left may take after the command was told to stop.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
     pub(crate) linger: Duration,
+}
+
+/// A time of silence that is long enough for [`HEARTBEATS`], of a millisecond and more.
+fn silence(text: &str) -> Result<Duration, String> {
+    let span = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let shortest = Duration::from_millis(1) * HEARTBEATS;
+    if span < shortest {
+        return Err(format!("expected at least {}", humantime::format_duration(shortest)));
+    }
+    Ok(span)
 }
 
 /// All of that, for a command with one socket.
@@ -121,8 +137,7 @@ impl SocketArgs {
         let builder = Socket::builder()
             .dialect(self.dialect.into())
             .heartbeat_timeout(self.heartbeat_timeout)
-            // Three heartbeats in the time of silence that is allowed, as it is by default.
-            .heartbeat_interval(self.heartbeat_timeout / 3)
+            .heartbeat_interval(self.heartbeat_timeout / HEARTBEATS)
             .connect_timeout(self.connect_timeout)
             .linger(self.linger);
         match identity {
@@ -190,10 +205,15 @@ impl fmt::Display for Note {
 }
 
 /// Tells what a user should know while a command runs. Who comes and goes is for machines; for people it is in the log.
+///
+/// Of those who come, it is for people whom they were told that nobody could connect to.
 async fn report(mut events: EventStream, socket: &'static str, console: Console) {
+    let mut failing = BTreeSet::new();
     while let Some(event) = events.recv().await {
         let note = match event {
-            Event::Connected { identity, address, .. } if console.is_json() => {
+            Event::Connected { identity, address, origin, .. }
+                if matches!(origin, Origin::Dialled(dial) if failing.remove(&dial)) || console.is_json() =>
+            {
                 Note::Connected { socket, identity: identity.to_string(), address: address.to_string() }
             }
             Event::Disconnected { identity, address, reason, .. } if console.is_json() => {
@@ -205,9 +225,10 @@ async fn report(mut events: EventStream, socket: &'static str, console: Console)
                 }
             }
             // The first failure in a row says it; a peer that hangs up has its reasons.
-            Event::Retrying { address, failures: 1, reason, cause, .. }
+            Event::Retrying { dial, address, failures: 1, reason, cause, .. }
                 if reason != CloseReason::PeerClosed =>
             {
+                failing.insert(dial);
                 let reason = cause.map_or_else(|| reason.to_string(), |cause| cause.to_string());
                 Note::CannotConnect { socket, address: address.to_string(), reason, for_good: false }
             }
@@ -238,5 +259,5 @@ fn cannot_bind(address: &str, error: &io::Error) -> Failure {
         }
         _ => "",
     };
-    Failure::failed(format!("cannot bind {address}: {error}{hint}"))
+    Failure::failed(format!("{error}{hint}"))
 }

@@ -15,7 +15,7 @@ macro_rules! guide {
 | choose what is promised of it | [`DeliveryGuarantee`]; at the other end, [`Acknowledge`] |
 | reach peers | [`Socket::bind`], [`Socket::connect`], [`Socket::wait_for_peers`]; back again: [`Socket::unbind`], [`Socket::disconnect`], [`Socket::disconnect_peer`], [`Socket::keep_out`] |
 | send | [`Socket::send`], [`Socket::send_to`]; at once or not at all, [`Socket::try_send`]; to know what became of it, [`Socket::send_with_receipt`] |
-| receive | [`Socket::recv`]; with the sender's [`Identity`], [`Socket::recv_from`]; to acknowledge by hand, [`Socket::recv_message`]; as a stream, [`Socket::messages`]; if one is there, [`Socket::try_recv`] |
+| receive | [`Socket::recv`]; with the sender's [`Identity`], [`Socket::recv_from`]; to acknowledge by hand, [`Socket::recv_message`]; as a stream, [`Socket::messages`]; if one is there, [`Socket::try_recv`] or [`Socket::try_recv_message`] |
 | watch | [`Socket::events`], [`Event`]; [`Socket::peers`]; [`Socket::metrics`] |
 | end | [`Socket::close`], whose [`CloseReport`] says what was not handed over |
 
@@ -52,7 +52,8 @@ There are no feature flags. Rust 1.89 or newer is needed.
 
 # Where to go on
 
-In the repository, `docs/DELIVERY.md` says what is promised of a message, `docs/ADAPTERS.md` in what the runtimes differ and
+In the repository, `docs/COOKBOOK.md` has programs to copy: work for any number of workers, proxies, requests and answers,
+graceful shutdown. `docs/DELIVERY.md` says what is promised of a message, `docs/ADAPTERS.md` in what the runtimes differ and
 how to write code for any of them, `docs/FROM_ZEROMQ.md` and `docs/FROM_PYTHON.md` what is called how there and here,
 `docs/PROTOCOL.md` what goes over the wire, and `SECURITY.md` what a peer can do. `crates/aiomsg-examples` has programs to
 run.

@@ -81,8 +81,9 @@ mod waiters;
 /// What code that is generic over the runtime needs of the core.
 pub use aiomsg_proto::{
     Acknowledge, CloseReason, CloseReport, Closed, Config, ConfigError, ConnectionId, DeliveryGuarantee,
-    DialId, Dialect, DuplicateIdentity, Event, Identity, IdentityForm, Limit, Metrics, Origin,
-    ParseIdentityError, PeerInfo, Protocol, Receipt, Receive, Received, SendError, SendMode, SlowPeer, Usage,
+    DialId, Dialect, DuplicateIdentity, Event, Identity, IdentityForm, IdentityLengthError, Limit, Metrics,
+    Origin, ParseIdentityError, PeerInfo, Protocol, Receipt, Receive, Received, SendError, SendMode,
+    SlowPeer, Usage,
 };
 pub use bytes::Bytes;
 

@@ -117,8 +117,11 @@ impl<R: Runtime> Socket<R> {
         if port(&address).is_none() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, ConnectError::Address { address }));
         }
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no addresses");
-        for address in resolve(&self.runtime, &address).await? {
+        let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{address} has no addresses"));
+        let resolved = resolve(&self.runtime, &address).await;
+        let unknown =
+            |error: io::Error| io::Error::new(error.kind(), format!("cannot resolve {address}: {error}"));
+        for address in resolved.map_err(unknown)? {
             match self.runtime.listen(address) {
                 Ok(listener) => return self.serve_listener(listener),
                 Err(error) => {

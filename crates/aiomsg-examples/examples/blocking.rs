@@ -9,7 +9,7 @@
 //! thread that reads, as much as it was asked to and when it was asked to, and one that writes batches and brings them
 //! back. Nobody waits for the network while it has the core.
 
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::print_stderr)]
 
 mod errand;
 
@@ -26,7 +26,7 @@ use aiomsg_proto::{Batch, CloseReason, ConnectionId, DialId, Instant, LinkState,
 use bytes::BytesMut;
 use clap::Parser;
 
-use self::errand::{Args, Errand, end, new_socket};
+use self::errand::{Args, Errand, end, new_socket, say};
 
 /// What the threads tell the one that has the core.
 enum Input {
@@ -105,7 +105,7 @@ impl Client {
                 self.errand.note(&event, &self.socket)?;
             }
             if let Some(report) = self.socket.close_report() {
-                println!("closed; {} messages were not handed over", report.dropped.messages);
+                say(format_args!("closed; {} messages were not handed over", report.dropped.messages));
                 return Ok(());
             }
             self.wait();

@@ -8,7 +8,7 @@
 //! Connects, introduces itself, sends messages one by one, checks that each comes back, and ends the connection so that
 //! nothing is lost.
 
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::print_stderr)]
 
 mod errand;
 
@@ -23,7 +23,7 @@ use aiomsg_proto::{Batch, CloseReason, Config, Connection, Dialect, Instant, Rol
 use bytes::{Bytes, BytesMut};
 use clap::Parser;
 
-use self::errand::{Args, end, new_life, payload};
+use self::errand::{Args, end, new_life, payload, say};
 
 struct Client {
     args: Args,
@@ -133,7 +133,7 @@ impl Client {
         while let Some(incoming) = self.connection.receive(self.now(), &mut self.buffer)? {
             match incoming {
                 Incoming::Greeting(greeting) => {
-                    println!("connected to {} at {}", greeting.identity, self.args.connect);
+                    say(format_args!("connected to {} at {}", greeting.identity, self.args.connect));
                     self.connection.establish(self.now());
                     self.proceed()?;
                 }
@@ -162,7 +162,7 @@ impl Client {
         if self.echoed < self.args.messages {
             return Ok(self.connection.send(payload(self.echoed, self.args.bytes))?);
         }
-        println!("sent {} messages and got all of them back", self.echoed);
+        say(format_args!("sent {} messages and got all of them back", self.echoed));
         self.connection.finish(self.now());
         Ok(())
     }

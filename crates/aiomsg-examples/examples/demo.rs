@@ -10,9 +10,11 @@
 //! Stop either with Ctrl-C and start it again: the other goes on. Which end binds does not matter for anything else, so
 //! `server connect` and `client bind` work as well. An address may follow; it is 127.0.0.1:25000 otherwise.
 
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::print_stderr)]
 
+use std::io::{Write, stdout};
 use std::process::{Command, ExitCode};
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use aiomsg_driver::{Runtime, Socket};
@@ -53,14 +55,7 @@ enum Role {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let result = if args.service.is_some() { args.runtime.run(args) } else { both() };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("demo: {failure}");
-            ExitCode::FAILURE
-        }
-    }
+    aiomsg_examples::end(if args.service.is_some() { args.runtime.run(args) } else { both() })
 }
 
 /// Runs both services, each as a process of its own.
@@ -73,10 +68,23 @@ fn both() -> Result<(), Failure> {
         command
     };
     let mut server = service(&["server", "bind", ADDRESS]).spawn()?;
-    let client = service(&["client", "connect", ADDRESS, "5"]).status();
-    server.kill()?;
-    server.wait()?;
-    if client?.success() { Ok(()) } else { Err("the client failed".into()) }
+    let mut client = service(&["client", "connect", ADDRESS, "5"]).spawn()?;
+    // Without our server, the client would print what another one sends at this address, or wait for ever.
+    let result = loop {
+        if let Some(status) = client.try_wait()? {
+            break if status.success() { Ok(()) } else { Err("the client failed".into()) };
+        }
+        if server.try_wait()?.is_some() {
+            break Err("the server failed".into());
+        }
+        thread::sleep(Duration::from_millis(20));
+    };
+    for mut process in [server, client] {
+        // It may have ended by itself.
+        let _ = process.kill();
+        process.wait()?;
+    }
+    result
 }
 
 impl Program for Args {
@@ -109,7 +117,8 @@ async fn client<R: Runtime>(args: &Args) -> Result<(), Failure> {
     join(&socket, args.role.unwrap_or(Role::Connect), &args.address).await?;
     for _ in 0..args.count.unwrap_or(usize::MAX) {
         let Some(message) = stop.unless(socket.recv()).await else { break };
-        println!("{}", String::from_utf8_lossy(&message?));
+        let message = message?;
+        writeln!(stdout(), "{}", String::from_utf8_lossy(&message))?;
     }
     socket.close().await;
     Ok(())
@@ -118,7 +127,10 @@ async fn client<R: Runtime>(args: &Args) -> Result<(), Failure> {
 async fn join<R: Runtime>(socket: &Socket<R>, role: Role, address: &str) -> Result<(), Failure> {
     match role {
         Role::Bind => eprintln!("bound to {}", socket.bind(address).await?),
-        Role::Connect => socket.connect(address)?,
+        Role::Connect => {
+            eprintln!("connecting to {address}, now and whenever the connection is lost");
+            socket.connect(address)?;
+        }
     }
     Ok(())
 }

@@ -8,8 +8,8 @@
 //!
 //! Each end takes `--runtime tokio`, `--runtime tokio-multi` or `--runtime smol`.
 
-#![allow(clippy::print_stdout)]
-
+use std::io::{Write, stdout};
+use std::process::ExitCode;
 use std::time::Instant;
 
 use aiomsg_driver::{Runtime, Socket};
@@ -54,9 +54,9 @@ enum Delivery {
     AtLeastOnce,
 }
 
-fn main() -> Result<(), Failure> {
+fn main() -> ExitCode {
     let args = Args::parse();
-    args.runtime.run(args.end)
+    aiomsg_examples::end(args.runtime.run(args.end))
 }
 
 impl Program for End {
@@ -81,7 +81,7 @@ async fn send<R: Runtime>(bytes: usize, messages: usize, delivery: Delivery) -> 
     }
     socket.send(Bytes::new()).await?;
     let report = socket.close().await;
-    println!("not handed over: {}", report.dropped.messages);
+    writeln!(stdout(), "not handed over: {}", report.dropped.messages)?;
     Ok(())
 }
 
@@ -96,10 +96,11 @@ async fn receive<R: Runtime>() -> Result<(), Failure> {
         messages += 1;
     }
     let seconds = start.elapsed().as_secs_f64();
-    println!(
+    writeln!(
+        stdout(),
         "{messages} messages of {bytes} bytes in {seconds:.2} s: {:.0} a second",
         messages as f64 / seconds
-    );
+    )?;
     socket.close().await;
     Ok(())
 }

@@ -7,7 +7,7 @@ mod stop;
 
 use std::env;
 use std::future::Future;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -67,14 +67,23 @@ struct CommandLine<P: Args> {
     runtime: On,
 }
 
-/// The whole of `main`: reads the arguments of a program, runs it on what `--runtime` says, and tells why it failed.
+/// The whole of `main`: reads the arguments of a program, runs it on what `--runtime` says, and ends as [`end`] says.
 pub fn run<P: Program + Args>() -> ExitCode {
     let CommandLine { program, runtime } = CommandLine::<P>::parse();
-    let Err(failure) = runtime.run(program) else { return ExitCode::SUCCESS };
+    end(runtime.run(program))
+}
+
+/// The end of `main`: tells why a program failed. If nobody reads any more what it prints, that is no failure: there is
+/// nothing to tell, and nobody to tell it to.
+pub fn end(result: Result<(), Failure>) -> ExitCode {
+    let Err(failure) = result else { return ExitCode::SUCCESS };
+    if failure.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+        return ExitCode::SUCCESS;
+    }
     let name = env::args_os().next().map(PathBuf::from).unwrap_or_default();
     let name = name.file_stem().unwrap_or_default().to_string_lossy();
     // Nothing can be done about a standard error that is gone.
-    let _ = writeln!(std::io::stderr().lock(), "{name}: {failure}");
+    let _ = writeln!(io::stderr().lock(), "{name}: {failure}");
     ExitCode::FAILURE
 }
 

@@ -73,6 +73,21 @@ impl From<[u8; 16]> for Identity {
     }
 }
 
+/// The slice is not an identity: it does not have 16 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an identity is 16 bytes")]
+pub struct IdentityLengthError;
+
+/// For what begins with an identity, as an envelope may: `Identity::try_from(&message[..16])`. The slice must have 16
+/// bytes, no more and no fewer.
+impl TryFrom<&[u8]> for Identity {
+    type Error = IdentityLengthError;
+
+    fn try_from(bytes: &[u8]) -> Result<Self, Self::Error> {
+        bytes.try_into().map(Self).map_err(|_| IdentityLengthError)
+    }
+}
+
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", Uuid::from_bytes(self.0).simple())
@@ -122,6 +137,15 @@ mod tests {
             "urn:uuid:00010203-0405-0607-0809-0a0b0c0d0e0f",
         ] {
             assert_eq!(bad.parse::<Identity>(), Err(ParseIdentityError), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sixteen_bytes_are_an_identity_and_other_lengths_are_none() {
+        let envelope = *b"0123456789abcdef and what it holds";
+        assert_eq!(Identity::try_from(&envelope[..16]), Ok(Identity::from_bytes(*b"0123456789abcdef")));
+        for bad in [&[][..], &envelope[..15], &envelope[..17]] {
+            assert_eq!(Identity::try_from(bad), Err(IdentityLengthError), "{bad:?}");
         }
     }
 

@@ -187,7 +187,7 @@ pub use self::dialect::{Dialect, IdentityForm, Protocol};
 pub use self::error::{CloseReason, Closed, ConfigError, ConnectionRefused, Refusal, SendError};
 pub use self::event::{Event, Origin};
 pub use self::id::{ConnectionId, DialId, MessageId, ReceiptId};
-pub use self::identity::{Identity, ParseIdentityError};
+pub use self::identity::{Identity, IdentityLengthError, ParseIdentityError};
 pub use self::inbox::{Inbox, Received};
 pub use self::metrics::Metrics;
 pub use self::socket::{CloseReport, LinkState, PeerInfo, Ready, Receipt, Socket};

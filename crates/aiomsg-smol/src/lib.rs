@@ -56,9 +56,9 @@ mod runtime;
 pub use aiomsg_driver::{
     Acknowledge, BuildError, Bytes, CloseReason, CloseReport, Closed, Config, ConfigError, ConnectError,
     ConnectionId, DeliveryGuarantee, DialId, Dialect, DuplicateIdentity, Event, EventStream, Identity,
-    IdentityForm, Limit, Message, MessageStream, Metrics, Origin, ParseIdentityError, PeerInfo,
-    PendingReceipt, Protocol, Receipt, Receive, Received, ReceivedStream, Runtime, SendError, SendMode,
-    SlowPeer, ToAddress, Usage,
+    IdentityForm, IdentityLengthError, Limit, Message, MessageStream, Metrics, Origin, ParseIdentityError,
+    PeerInfo, PendingReceipt, Protocol, Receipt, Receive, Received, ReceivedStream, Runtime, SendError,
+    SendMode, SlowPeer, ToAddress, Usage,
 };
 
 pub use self::runtime::Smol;

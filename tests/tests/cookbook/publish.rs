@@ -1,8 +1,12 @@
 //! News for everybody who is there, whoever binds.
 
+use std::process::Command;
+
+use aiomsg_tests::program::{Program, examples};
+
 use crate::support::{ANY, Runtime, assert_steps, number, on_both};
 
-on_both! { a_publisher_that_binds, a_publisher_that_connects }
+on_both! { a_publisher_that_binds, a_publisher_that_connects, a_subscriber_that_nobody_reads }
 
 const OFTEN: [&str; 2] = ["--period", "5ms"];
 
@@ -39,4 +43,19 @@ fn a_publisher_that_connects(runtime: Runtime) {
     let mut second = subscribe(&addresses[1]);
     assert!(assert_steps(&mut second, "News!", 1, 5) > before);
     assert_steps(&mut first, "News!", 1, 5);
+}
+
+/// `subscriber | head -n 1` ends when it has a line more to print, and says nothing about it. So do all programs that print
+/// in the same way.
+fn a_subscriber_that_nobody_reads(runtime: Runtime) {
+    if cfg!(not(unix)) {
+        return;
+    }
+    let (_publisher, address) = runtime.serve("publisher", &OFTEN);
+    let mut command = Command::new("sh");
+    command.args(["-c", "{ \"$0\" \"$@\"; echo \"exit $?\" >&2; } | head -n 1"]);
+    command.arg(examples().join("subscriber")).args(["--runtime", runtime.0, "--connect", &address]);
+    let end = Program::spawn(&mut command).end();
+    let (news, others): (Vec<&String>, Vec<_>) = end.lines.iter().partition(|line| line.contains("News!"));
+    assert_eq!((news.len(), others), (1, vec![&"exit 0".to_owned()]), "{:#?}", end.lines);
 }

@@ -9,7 +9,7 @@ use aiomsg_tokio::Socket;
 use serde::Serialize;
 
 use super::settlement::InFlight;
-use crate::console::{Console, rate, short};
+use crate::console::{Console, bytes_per_second, counted, per_second, rate};
 
 /// Where the figures come from.
 #[derive(Clone, Debug)]
@@ -100,13 +100,13 @@ impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { event, seconds, figures, .. } = self;
         let Figures { messages, bytes, front_peers, back_peers, waiting, in_flight, .. } = figures;
-        let (messages_per_second, bytes_per_second) =
-            (short(self.messages_per_second), short(self.bytes_per_second));
+        let (messages, bytes) = (counted(*messages, "message"), counted(*bytes, "byte"));
+        let (rate, byte_rate) =
+            (per_second(self.messages_per_second, "messages"), bytes_per_second(self.bytes_per_second));
         write!(
             f,
-            "{event}: {messages} messages, {bytes} bytes in {seconds:.1} s; {messages_per_second}messages/s, \
-             {bytes_per_second}B/s; {front_peers} in front, {back_peers} at the back; {waiting} waiting, \
-             {in_flight} in flight"
+            "{event}: {messages}, {bytes} in {seconds:.1} s; {rate}, {byte_rate}; peers: {front_peers} in front, \
+             {back_peers} at the back; messages: {waiting} waiting, {in_flight} in flight"
         )?;
         let rare = [
             (Some(figures.resent), "sent again"),

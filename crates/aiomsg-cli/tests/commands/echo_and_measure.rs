@@ -30,7 +30,9 @@ fn an_echo_answers_whoever_asks_and_nobody_else() {
 fn a_ping_without_an_answer_fails() {
     let stage = &mut Stage::new();
     let nobody = ["ping", "--bind", "127.0.0.1:0", "--timeout", "50ms", "--count", "1"];
-    assert_eq!(run(stage, &nobody).1, 1);
+    let (alone, code) = run(stage, &nobody);
+    assert_eq!(code, 1);
+    assert!(errors(stage, alone).contains("is the other end running?"));
     // Somebody who listens, and says nothing.
     let (_receiver, address) = bind(stage, &["recv"]);
     let silent = ["ping", "--connect", &address, "--timeout", "300ms", "--count", "1"];
@@ -38,7 +40,7 @@ fn a_ping_without_an_answer_fails() {
     assert_eq!(code, 1);
     let lines = stage.output(ping);
     assert_eq!(lines, ["no answer within 300ms: number=1", "1 sent, 0 answered, 100.0% lost"]);
-    assert!(errors(stage, ping).contains("nobody answered"));
+    assert!(errors(stage, ping).contains("nobody answered; is the other end an echo"));
 }
 
 #[test]

@@ -80,6 +80,9 @@ fn what_makes_no_sense_is_told_and_what_came_before_is_shown() {
         ("00000000", 0, "the first frame is empty"),
         ("00000001 01", 0, "truncated"),
         ("ffffffff", 0, "at most"),
+        // A capture of a proxy, and hex digits without --hex.
+        ("7b2274696d65223a", 0, "--capture"),
+        ("3030303030303132", 0, "--hex"),
         ("0g", 0, "line 1"),
         ("000", 0, "line 1"),
         (&format!("{hello}00000006 03"), 1, "within the frame at 22: 5 bytes of 10"),

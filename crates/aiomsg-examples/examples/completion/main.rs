@@ -8,7 +8,7 @@
 //! The system is asked to connect, to read or to write, and says later that it has; until then it owns the buffers. Where
 //! there is no io_uring, or it may not be used, the example says so and exits with 3.
 
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::print_stderr)]
 
 #[path = "../errand/mod.rs"]
 mod errand;
@@ -29,7 +29,7 @@ use compio_driver::Proactor;
 use compio_driver::op::{Connect, Read, Write};
 use socket2::{Domain, Type};
 
-use self::errand::{Args, Errand, end, new_socket};
+use self::errand::{Args, Errand, end, new_socket, say};
 use self::link::{CHUNK, Link, Operation, Stream, front, is_own};
 
 struct Dial {
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
             return ExitCode::from(3);
         }
     };
-    println!("driver: {:?}", system.driver_type());
+    say(format_args!("driver: {:?}", system.driver_type()));
     end("completion", Client::new(args, system).and_then(Client::run))
 }
 
@@ -98,7 +98,7 @@ impl Client {
                 self.errand.note(&event, &self.socket)?;
             }
             if let Some(report) = self.socket.close_report() {
-                println!("closed; {} messages were not handed over", report.dropped.messages);
+                say(format_args!("closed; {} messages were not handed over", report.dropped.messages));
                 return Ok(());
             }
             let until =

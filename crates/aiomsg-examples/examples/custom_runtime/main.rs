@@ -8,13 +8,13 @@
 //! `executor` runs tasks and asks the system for news; `net` is all that aiomsg wants of a runtime. The rest of the socket
 //! is the same for all runtimes. Ctrl-C ends it orderly, and so do `--messages` echoes.
 
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::print_stderr)]
 
 mod executor;
 mod net;
 
 use std::future::{Future, poll_fn};
-use std::io;
+use std::io::{self, Write};
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ struct Args {
 fn main() -> ExitCode {
     match Mini::start().and_then(|(runtime, poll)| runtime.block_on(poll, echo(&runtime, Args::parse()))?) {
         Ok(summary) => {
-            println!("{summary}");
+            let _ = writeln!(io::stdout(), "{summary}");
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -61,7 +61,7 @@ async fn echo(runtime: &Mini, args: Args) -> io::Result<String> {
         .bind(&args.bind)
         .await
         .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", args.bind)))?;
-    println!("listening on {address}");
+    let _ = writeln!(io::stdout(), "listening on {address}");
     let stop = Arc::new(AtomicBool::new(false));
     let (stopped, waker) = (stop.clone(), poll_fn(|cx| Poll::Ready(cx.waker().clone())).await);
     let handler = move || {

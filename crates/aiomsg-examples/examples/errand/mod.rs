@@ -5,6 +5,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::error::Error;
 use std::fmt::Display;
+use std::io::{Write, stdout};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
@@ -61,12 +62,17 @@ pub(crate) fn end(name: &str, result: Result<(), impl Display>) -> ExitCode {
     }
 }
 
+/// Prints a line. Nobody has to read it: the messages go on.
+pub(crate) fn say(line: impl Display) {
+    let _ = writeln!(stdout(), "{line}");
+}
+
 /// Shows who comes and goes.
 pub(crate) fn tell(event: &Event) {
     match event {
-        Event::Connected { address, .. } => println!("{address} connected"),
-        Event::Disconnected { address, reason, .. } => println!("{address} disconnected: {reason}"),
-        Event::Refused { address, reason, .. } => println!("{address} refused: {reason}"),
+        Event::Connected { address, .. } => say(format_args!("{address} connected")),
+        Event::Disconnected { address, reason, .. } => say(format_args!("{address} disconnected: {reason}")),
+        Event::Refused { address, reason, .. } => say(format_args!("{address} refused: {reason}")),
         _ => {}
     }
 }
@@ -118,7 +124,7 @@ impl Errand {
             }
         }
         if self.missing.is_empty() && !socket.is_closing() {
-            println!("sent {} messages and got all of them back", self.args.messages);
+            say(format_args!("sent {} messages and got all of them back", self.args.messages));
             socket.close(now, socket.config().linger_time());
         }
         Ok(())
@@ -127,15 +133,15 @@ impl Errand {
     /// Shows what happened, and sends again what was perhaps lost.
     pub(crate) fn note(&mut self, event: &Event, socket: &Socket) -> Result<(), Box<dyn Error>> {
         match event {
-            Event::Connected { address, .. } => println!("connected to {address}"),
+            Event::Connected { address, .. } => say(format_args!("connected to {address}")),
             Event::Disconnected { reason, .. } if !socket.is_closing() => {
-                println!("disconnected: {reason}");
+                say(format_args!("disconnected: {reason}"));
                 // What the server had and has not answered, it may never answer.
                 self.unsent = self.missing.iter().copied().collect();
             }
             Event::Retrying { delay, reason, cause, .. } => {
                 let cause = cause.as_deref().map_or_else(|| reason.to_string(), str::to_owned);
-                println!("{cause}; trying again in {delay:.1?}");
+                say(format_args!("{cause}; trying again in {delay:.1?}"));
             }
             Event::GivenUp { reason, .. } => return Err(reason.to_string().into()),
             _ => {}

@@ -6,7 +6,7 @@
 //!
 //! Every message goes back to its sender. Ctrl-C ends it orderly, and so do `--messages` echoes.
 
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::print_stderr)]
 
 #[path = "../errand/mod.rs"]
 mod errand;
@@ -23,7 +23,7 @@ use clap::Parser;
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use self::errand::{ServerArgs, end, new_socket, tell};
+use self::errand::{ServerArgs, end, new_socket, say, tell};
 use self::link::Link;
 
 const LISTENER: Token = Token(0);
@@ -61,7 +61,7 @@ impl Server {
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let waker = Waker::new(poll.registry(), STOP)?;
         ctrlc::set_handler(move || drop(waker.wake()))?;
-        println!("listening on {}", listener.local_addr()?);
+        say(format_args!("listening on {}", listener.local_addr()?));
         Ok(Self {
             socket: new_socket()?,
             epoch: std::time::Instant::now(),
@@ -110,7 +110,7 @@ impl Server {
             }
             if let Some(report) = self.socket.close_report() {
                 let (echoed, dropped) = (self.echoed, report.dropped.messages);
-                println!("echoed {echoed} messages; {dropped} were not handed over");
+                say(format_args!("echoed {echoed} messages; {dropped} were not handed over"));
                 return Ok(());
             }
             // Sleep until the system has news, or it is time for something.

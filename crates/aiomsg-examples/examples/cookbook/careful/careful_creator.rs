@@ -5,8 +5,9 @@
 //! cargo run --example careful_worker          as many as you like; kill some
 //! ```
 
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::print_stderr)]
 
+use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 use aiomsg_driver::{DeliveryGuarantee, Receipt, Receive, Runtime, Socket};
@@ -52,7 +53,7 @@ impl Program for CarefulCreator {
         }
         for (number, receipt) in receipts {
             match receipt.await {
-                Receipt::Acknowledged { by } => println!("job {number}: done by {by}"),
+                Receipt::Acknowledged { by } => writeln!(stdout(), "job {number}: done by {by}")?,
                 lost => return Err(format!("job {number}: {lost:?}").into()),
             }
         }

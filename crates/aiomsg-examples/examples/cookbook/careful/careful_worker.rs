@@ -4,8 +4,7 @@
 //! cargo run --example careful_worker -- --work 5s
 //! ```
 
-#![allow(clippy::print_stdout)]
-
+use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 use aiomsg_driver::{Acknowledge, Runtime, Socket};
@@ -35,9 +34,9 @@ impl Program for CarefulWorker {
         loop {
             let job = socket.recv_message().await?;
             let name = String::from_utf8_lossy(job.payload()).into_owned();
-            println!("working on {name}");
+            writeln!(stdout(), "working on {name}")?;
             socket.runtime().sleep(*self.work).await;
-            println!("done with {name}");
+            writeln!(stdout(), "done with {name}")?;
             job.acknowledge();
         }
     }

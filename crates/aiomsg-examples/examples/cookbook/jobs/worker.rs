@@ -5,8 +5,7 @@
 //! cargo run --example worker -- --connect a.jobcreator.example:25001 --connect b.jobcreator.example:25001
 //! ```
 
-#![allow(clippy::print_stdout)]
-
+use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 use aiomsg_driver::{Runtime, Socket};
@@ -32,7 +31,7 @@ impl Program for Worker {
         }
         loop {
             let job = socket.recv().await?;
-            println!("{}", String::from_utf8_lossy(&job));
+            writeln!(stdout(), "{}", String::from_utf8_lossy(&job))?;
         }
     }
 }

@@ -5,8 +5,7 @@
 //! cargo run --example scaled_worker
 //! ```
 
-#![allow(clippy::print_stdout)]
-
+use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 use aiomsg_driver::{Runtime, Socket};
@@ -38,7 +37,7 @@ impl Program for ScaledWorker {
         }
         loop {
             let job = socket.recv().await?;
-            println!("{}", String::from_utf8_lossy(&job));
+            writeln!(stdout(), "{}", String::from_utf8_lossy(&job))?;
         }
     }
 }

@@ -5,8 +5,9 @@
 //! cargo run --example subscriber -- --bind 127.0.0.1:25000         the subscriber binds
 //! ```
 
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::print_stderr)]
 
+use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 use aiomsg_driver::{Runtime, Socket};
@@ -36,7 +37,8 @@ impl Program for Subscriber {
             self.connect.iter().try_for_each(|address| socket.connect(address))?;
         }
         loop {
-            println!("{}", String::from_utf8_lossy(&socket.recv().await?));
+            let news = socket.recv().await?;
+            writeln!(stdout(), "{}", String::from_utf8_lossy(&news))?;
         }
     }
 }

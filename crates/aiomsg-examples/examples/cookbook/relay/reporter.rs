@@ -4,12 +4,12 @@
 //! cargo run --example reporter -- --name kitchen
 //! ```
 
-#![allow(clippy::print_stdout)]
-
+use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 use aiomsg_driver::{Runtime, Socket};
 use aiomsg_examples::{Failure, Program};
+use futures_lite::future::or;
 
 /// Sends reports to the relay, and prints its answers.
 #[derive(Debug, clap::Args)]
@@ -33,7 +33,13 @@ impl Program for Reporter {
     async fn run<R: Runtime>(self) -> Result<(), Failure> {
         let socket = Socket::<R>::builder().build()?;
         socket.connect(&self.connect)?;
-        socket.runtime().spawn(print_answers(socket.clone()));
+        // Both at once: no report waits for the answer to the one before.
+        or(self.send_reports(&socket), print_answers(&socket)).await
+    }
+}
+
+impl Reporter {
+    async fn send_reports<R: Runtime>(&self, socket: &Socket<R>) -> Result<(), Failure> {
         for id in 1_u64.. {
             socket.send(format!("{id}\0{} {id}", self.name)).await?;
             socket.runtime().sleep(*self.period).await;
@@ -43,8 +49,9 @@ impl Program for Reporter {
 }
 
 /// The answers come in their own time. Which report one belongs to is told by its id.
-async fn print_answers<R: Runtime>(socket: Socket<R>) {
-    while let Ok(answer) = socket.recv().await {
-        println!("{}", String::from_utf8_lossy(&answer).replace('\0', ": "));
+async fn print_answers<R: Runtime>(socket: &Socket<R>) -> Result<(), Failure> {
+    loop {
+        let answer = socket.recv().await?;
+        writeln!(stdout(), "{}", String::from_utf8_lossy(&answer).replace('\0', ": "))?;
     }
 }

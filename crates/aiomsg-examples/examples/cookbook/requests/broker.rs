@@ -63,11 +63,10 @@ async fn requests<R: Runtime>(clients: &Socket<R>, workers: &Socket<R>) -> Resul
 async fn answers<R: Runtime>(workers: &Socket<R>, clients: &Socket<R>) -> Result<(), Failure> {
     loop {
         let answer = workers.recv().await?;
-        let Some((client, _)) = answer.split_first_chunk() else {
+        let Ok(client) = Identity::try_from(answer.get(..16).unwrap_or_default()) else {
             eprintln!("an answer to nobody");
             continue;
         };
-        let client = Identity::from_bytes(*client);
         // Not `send_to`, which may wait: one client that takes no answers would hold up all others.
         if let Err(error) = clients.try_send_to(client, answer.slice(16..)) {
             eprintln!("{client}: not answered: {error}");

@@ -4,8 +4,9 @@
 //! cargo run --example client -- "is anybody there?" "and now?"
 //! ```
 
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::print_stderr)]
 
+use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 use aiomsg_driver::{Bytes, Closed, Runtime, Socket};
@@ -37,7 +38,7 @@ impl Program for Client {
         }
         for (number, question) in self.questions.iter().enumerate() {
             let answer = self.ask(&socket, number, question).await?;
-            println!("{}", String::from_utf8_lossy(&answer));
+            writeln!(stdout(), "{}", String::from_utf8_lossy(&answer))?;
         }
         socket.close().await;
         Ok(())

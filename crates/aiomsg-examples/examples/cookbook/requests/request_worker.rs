@@ -4,8 +4,9 @@
 //! cargo run --example request_worker
 //! ```
 
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::print_stderr)]
 
+use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 use aiomsg_driver::{Acknowledge, Runtime, Socket};
@@ -40,7 +41,7 @@ impl Program for RequestWorker {
                 request.acknowledge();
                 continue;
             };
-            println!("working on {}", String::from_utf8_lossy(question));
+            writeln!(stdout(), "working on {}", String::from_utf8_lossy(question))?;
             socket.runtime().sleep(*self.work).await;
             let answer = [head, &question.to_ascii_uppercase()].concat();
             match socket.send_to(request.identity(), answer).await {

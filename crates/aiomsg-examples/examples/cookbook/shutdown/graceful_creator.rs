@@ -5,11 +5,12 @@
 //! cargo run --example graceful_worker
 //! ```
 
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::print_stderr)]
 
+use std::io::{Write, stdout};
 use std::process::ExitCode;
 
-use aiomsg_driver::{DeliveryGuarantee, Receive, Runtime, SendError, Socket};
+use aiomsg_driver::{DeliveryGuarantee, Receive, Runtime, Socket};
 use aiomsg_examples::{Failure, Program, Stop};
 
 /// Creates jobs until it is told to stop, and hands over what is left before it ends.
@@ -54,10 +55,10 @@ impl Program for GracefulCreator {
 }
 
 impl GracefulCreator {
-    async fn create_jobs<R: Runtime>(&self, socket: &Socket<R>) -> Result<(), SendError> {
+    async fn create_jobs<R: Runtime>(&self, socket: &Socket<R>) -> Result<(), Failure> {
         for number in 1_u64.. {
             socket.send(format!("job {number}")).await?;
-            println!("created job {number}");
+            writeln!(stdout(), "created job {number}")?;
             socket.runtime().sleep(*self.period).await;
         }
         Ok(())

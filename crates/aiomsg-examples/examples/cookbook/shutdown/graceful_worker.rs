@@ -4,8 +4,9 @@
 //! cargo run --example graceful_worker         stop it with Ctrl-C
 //! ```
 
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::print_stderr)]
 
+use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 use aiomsg_driver::{Acknowledge, Runtime, Socket};
@@ -38,9 +39,9 @@ impl Program for GracefulWorker {
         while let Some(job) = stop.unless(socket.recv_message()).await {
             let job = job?;
             let name = String::from_utf8_lossy(job.payload()).into_owned();
-            println!("working on {name}");
+            writeln!(stdout(), "working on {name}")?;
             socket.runtime().sleep(*self.work).await;
-            println!("done with {name}");
+            writeln!(stdout(), "done with {name}")?;
             job.acknowledge();
             done += 1;
         }
