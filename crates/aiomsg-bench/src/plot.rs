@@ -34,20 +34,23 @@ const FIGURES: &[Figure] = &[
     Figure {
         file: "round-trips.svg",
         words: &["round trip"],
-        metrics: &[(Metric::P50, "p50, less is better"), (Metric::P99, "p99, less is better")],
+        metrics: &[
+            (Metric::P50, "p50 to libzmq, less is better"),
+            (Metric::P99, "p99 to libzmq, less is better"),
+        ],
     },
     Figure { file: "many.svg", words: &["fan-", "proxy"], metrics: &[(Metric::Rate, MORE)] },
     Figure {
         file: "connections.svg",
         words: &["idle", "reconnect"],
         metrics: &[
-            (Metric::Memory, "memory, less is better"),
-            (Metric::Cpu, "CPU, less is better"),
-            (Metric::Reconnect, "time, less is better"),
+            (Metric::Memory, "memory to libzmq, less is better"),
+            (Metric::Cpu, "CPU to libzmq, less is better"),
+            (Metric::Reconnect, "time to libzmq, less is better"),
         ],
     },
 ];
-const MORE: &str = "messages a second, more is better";
+const MORE: &str = "messages a second to libzmq, more is better";
 
 /// Panels in a row, and their sizes in pixels.
 const COLUMNS: usize = 2;
@@ -144,6 +147,8 @@ fn draw_panel(area: &Area<'_>, panel: &Panel<'_>) -> Result<(), Box<dyn Error>> 
         .y_label_formatter(&name)
         .label_style(font(13))
         .draw()?;
+    let one = [(1.0, SegmentValue::Exact(0)), (1.0, SegmentValue::Exact(count))];
+    chart.draw_series([PathElement::new(one, TEXT.stroke_width(1))])?;
     for (number, (library, ratio)) in panel.bars.iter().enumerate() {
         let at = count - 1 - number;
         let colour = if library.starts_with("Aiomsg") { OURS } else { OTHERS };
@@ -159,7 +164,5 @@ fn draw_panel(area: &Area<'_>, panel: &Panel<'_>) -> Result<(), Box<dyn Error>> 
         let figure = Text::new(format!("{:.2}", ratio.median), (5, -6), font(13));
         chart.draw_series([EmptyElement::at(middle(ratio.most)) + figure])?;
     }
-    let one = [(1.0, SegmentValue::Exact(0)), (1.0, SegmentValue::Exact(count))];
-    chart.draw_series([PathElement::new(one, TEXT.stroke_width(1))])?;
     Ok(())
 }

@@ -161,7 +161,7 @@ impl Report {
         let shown = match column.shows {
             Shows::Spread => Spread::of(values.collect()).map(|spread| spread.to_string()),
             Shows::Median => Spread::of(values.collect()).map(|spread| format!("{:.1}", spread.median)),
-            Shows::Sum => Some(values.sum::<f64>().to_string()),
+            Shows::Sum => values.reduce(|sum, value| sum + value).map(|sum| sum.to_string()),
             Shows::Ratio(to) => {
                 self.ratio(case, library, to, column.of).map(|spread| format!("{:.2}", spread.median))
             }
