@@ -5,18 +5,29 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::ends::{Measured, Task, back_of};
-use crate::libraries;
+use crate::ends::{Task, back_of};
+use crate::libraries::{self, python};
 use crate::library::Name;
+use crate::measured::Measured;
 use crate::report::{Report, Sample};
 
 /// Whoever has not measured anything by then never will.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How many idle sockets are in one process; libzmq has no more than 1,023.
+const IDLE_EACH: usize = 1_000;
+
+/// How long the end that binds is away before it is started again.
+const AWAY: Duration = Duration::from_secs(1);
+
+/// So many bytes of what a process complains about are kept.
+const COMPLAINTS: usize = 1_000;
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -40,63 +51,84 @@ pub struct Arguments {
     json: Option<PathBuf>,
 }
 
-/// A case: what its processes do, in the order in which they start. The last one measures.
-pub struct Case {
-    pub name: &'static str,
-    pub size: usize,
-    processes: &'static [Task],
-    /// The processor of each process, if it is bound to one.
-    processors: Option<&'static [usize]>,
+/// A case: what is played, and how.
+struct Case {
+    name: &'static str,
+    size: usize,
+    /// How many connections it has, at the end that binds.
+    peers: usize,
+    play: Play,
     /// In a quick run, too.
     quick: bool,
+    /// Not in more rounds than this.
+    rounds: usize,
 }
 
-const ONE_WAY: &[Task] = &[Task::Pull, Task::Push];
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Play {
+    /// Processes that run beside each other, in the order in which they start; and the processor of each, if it is bound to
+    /// one.
+    Together(&'static [Task], Option<&'static [usize]>),
+    /// One end holds connections that do nothing.
+    Idle,
+    /// The end that binds goes away and comes back, while the other one sends.
+    Restart,
+}
+
+const ONE_WAY: Play = Play::Together(&[Task::Pull, Task::Push], None);
 const ROUND_TRIP: &[Task] = &[Task::Answer, Task::Ask];
-const fn case(name: &'static str, size: usize, processes: &'static [Task]) -> Case {
-    Case { name, size, processes, processors: None, quick: true }
+const PROXY: Play = Play::Together(&[Task::Proxy, Task::PullFromProxy, Task::Push], None);
+
+const fn case(name: &'static str, size: usize, peers: usize, play: Play) -> Case {
+    Case { name, size, peers, play, quick: true, rounds: usize::MAX }
 }
 
 const CASES: &[Case] = &[
-    case("one way, 16 B", 16, ONE_WAY),
-    Case { quick: false, ..case("one way, 256 B", 256, ONE_WAY) },
-    case("one way, 4 KiB", 4 << 10, ONE_WAY),
-    Case { quick: false, ..case("one way, 64 KiB", 64 << 10, ONE_WAY) },
-    Case { processors: Some(&[0, 0]), ..case("round trip, one core", 16, ROUND_TRIP) },
-    Case { processors: Some(&[0, 1]), quick: false, ..case("round trip, two cores", 16, ROUND_TRIP) },
-    case("fan-out to 8, 256 B", 256, &[Task::Publish, Task::SubscribeMany]),
-    case("fan-in from 8, 256 B", 256, &[Task::Pull, Task::PushMany]),
-    Case { quick: false, ..case("proxy, 256 B", 256, &[Task::Proxy, Task::PullFromProxy, Task::Push]) },
+    case("one way, 16 B", 16, 1, ONE_WAY),
+    Case { quick: false, ..case("one way, 256 B", 256, 1, ONE_WAY) },
+    case("one way, 4 KiB", 4 << 10, 1, ONE_WAY),
+    Case { quick: false, ..case("one way, 64 KiB", 64 << 10, 1, ONE_WAY) },
+    case("round trip, one core", 16, 1, Play::Together(ROUND_TRIP, Some(&[0, 0]))),
+    Case { quick: false, ..case("round trip, two cores", 16, 1, Play::Together(ROUND_TRIP, Some(&[0, 1]))) },
+    case("fan-out to 8, 256 B", 256, 8, Play::Together(&[Task::Publish, Task::Subscribe], None)),
+    case("fan-in from 8, 256 B", 256, 8, ONE_WAY),
+    Case { quick: false, ..case("proxy, 256 B", 256, 1, PROXY) },
+    case("1,000 idle connections", 16, 1_000, Play::Idle),
+    Case { quick: false, rounds: 3, ..case("10,000 idle connections", 16, 10_000, Play::Idle) },
+    case("reconnect", 16, 1, Play::Restart),
 ];
 
 impl Case {
     /// Whether a library can do this.
     fn suits(&self, library: Name) -> bool {
-        let first = self.processes[0];
         match library {
-            Name::Raw => !self.processes.contains(&Task::PushMany) && first != Task::Proxy,
-            Name::AiomsgAcknowledged => self.processes == ONE_WAY || first == Task::Proxy,
-            Name::Monocoque => self.processes == ONE_WAY || first == Task::Answer,
+            Name::Raw | Name::Monocoque => self.play != PROXY,
+            Name::AiomsgAcknowledged => self.play == PROXY || (self.play == ONE_WAY && self.peers == 1),
+            Name::Python => self.play == PROXY,
             _ => true,
         }
     }
 }
 
-/// A process that is stopped at the latest with this value.
-struct Process {
-    child: Child,
-    lines: Receiver<String>,
+/// What is to be measured, of whom, and where.
+struct Run<'a> {
+    library: Name,
+    case: &'a Case,
+    seconds: f64,
+    address: String,
 }
 
-impl Process {
-    fn start(
-        library: Name,
-        task: Task,
-        address: &str,
-        case: &Case,
-        seconds: f64,
-        processor: Option<usize>,
-    ) -> Self {
+impl Run<'_> {
+    fn start(&self, task: Task) -> Process {
+        self.start_on(task, self.case.peers, None)
+    }
+
+    fn start_on(&self, task: Task, peers: usize, processor: Option<usize>) -> Process {
+        if self.library == Name::Python && task == Task::Proxy {
+            return Process::start(python::proxy(&self.address, &back_of(&self.address)));
+        }
+        // The ends of what plays nothing but the proxy.
+        let library = if self.library == Name::Python { Name::Aiomsg } else { self.library };
         let program = std::env::current_exe().expect("this program");
         let mut command = match processor {
             Some(processor) => {
@@ -106,17 +138,85 @@ impl Process {
             }
             None => Command::new(program),
         };
-        let name = |value: &dyn Fn() -> Option<clap::builder::PossibleValue>| {
-            value().expect("none is skipped").get_name().to_owned()
-        };
+        let at = if task == Task::PullFromProxy { back_of(&self.address) } else { self.address.clone() };
+        command.args(["end", &name(library), &name(task), "--address", &at]);
+        command.args(["--size", &self.case.size.to_string(), "--peers", &peers.to_string()]);
+        command.args(["--seconds", &self.seconds.to_string()]);
+        Process::start(command)
+    }
+
+    /// Lets the library play its case once.
+    fn measure(&self) -> Result<Measured, String> {
+        match self.case.play {
+            Play::Together(tasks, processors) => self.together(tasks, processors),
+            Play::Idle => self.idle(),
+            Play::Restart => self.restart(),
+        }
+    }
+
+    fn together(&self, tasks: &[Task], processors: Option<&[usize]>) -> Result<Measured, String> {
+        let mut processes: Vec<Process> = Vec::new();
+        for (number, task) in tasks.iter().enumerate() {
+            let processor = processors.map(|processors| processors[number]);
+            let process = self.start_on(*task, self.case.peers, processor);
+            let binds = match task {
+                Task::Pull | Task::Publish | Task::Answer => 1,
+                Task::Proxy => 2,
+                _ => 0,
+            };
+            for _ in 0..binds {
+                process.await_ready()?;
+            }
+            processes.push(process);
+        }
+        let measures =
+            |task: &Task| matches!(task, Task::Pull | Task::Subscribe | Task::Ask | Task::PullFromProxy);
+        let measuring = tasks.iter().position(measures).expect("there is one");
+        let measured = processes[measuring].await_measured();
+        measured.map_err(|_| processes.iter().map(Process::complaint).collect())
+    }
+
+    fn idle(&self) -> Result<Measured, String> {
+        let holder = self.start(Task::Hold);
+        holder.await_ready()?;
+        let mut peers = Vec::new();
+        for first in (0..self.case.peers).step_by(IDLE_EACH) {
+            let process = self.start_on(Task::Idle, IDLE_EACH.min(self.case.peers - first), None);
+            process.await_ready()?;
+            peers.push(process);
+        }
+        holder.await_measured()
+    }
+
+    fn restart(&self) -> Result<Measured, String> {
+        let first = self.start(Task::First);
+        first.await_ready()?;
+        let _sender = self.start(Task::Offer);
+        first.await_measured()?;
+        drop(first);
+        thread::sleep(AWAY);
+        self.start(Task::First).await_ready_and_measured()
+    }
+}
+
+/// How a value is called on the command line.
+fn name(value: impl ValueEnum) -> String {
+    value.to_possible_value().expect("none is skipped").get_name().to_owned()
+}
+
+/// A process that is stopped at the latest with this value.
+struct Process {
+    child: Child,
+    lines: Receiver<String>,
+    complaints: Arc<Mutex<String>>,
+}
+
+impl Process {
+    fn start(mut command: Command) -> Self {
         let mut child = command
-            .arg("end")
-            .arg(name(&|| library.to_possible_value()))
-            .arg(name(&|| task.to_possible_value()))
-            .args(["--address", address, "--size", &case.size.to_string(), "--seconds", &seconds.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let output = BufReader::new(child.stdout.take().expect("piped"));
@@ -126,11 +226,41 @@ impl Process {
                 drop(sender.send(line));
             }
         });
-        Self { child, lines }
+        let errors = BufReader::new(child.stderr.take().expect("piped"));
+        let complaints = Arc::new(Mutex::new(String::new()));
+        let kept = Arc::clone(&complaints);
+        thread::spawn(move || {
+            for line in errors.lines().map_while(Result::ok) {
+                let mut kept = kept.lock().expect("nobody panics with it");
+                if kept.len() < COMPLAINTS {
+                    *kept += &format!(" {line}");
+                }
+            }
+        });
+        Self { child, lines, complaints }
     }
 
-    fn await_line(&self) -> Option<String> {
-        self.lines.recv_timeout(PATIENCE).ok()
+    fn await_line(&self) -> Result<String, String> {
+        self.lines.recv_timeout(PATIENCE).map_err(|error| format!("{error};{}", self.complaint()))
+    }
+
+    fn await_ready(&self) -> Result<(), String> {
+        let line = self.await_line()?;
+        if line == "ready" { Ok(()) } else { Err(line) }
+    }
+
+    fn await_measured(&self) -> Result<Measured, String> {
+        serde_json::from_str(&self.await_line()?).map_err(|error| error.to_string())
+    }
+
+    fn await_ready_and_measured(&self) -> Result<Measured, String> {
+        self.await_ready()?;
+        self.await_measured()
+    }
+
+    /// What it has written about what went wrong.
+    fn complaint(&self) -> String {
+        self.complaints.lock().expect("nobody panics with it").clone()
     }
 }
 
@@ -152,30 +282,6 @@ fn free_address() -> String {
     }
 }
 
-/// Lets a library play a case once. `None` if it did not come to a result.
-fn measure(library: Name, case: &Case, seconds: f64) -> Option<Measured> {
-    let address = free_address();
-    let mut processes: Vec<Process> = Vec::new();
-    for (number, task) in case.processes.iter().enumerate() {
-        let at = if *task == Task::PullFromProxy { back_of(&address) } else { address.clone() };
-        let processor = case.processors.map(|processors| processors[number]);
-        let process = Process::start(library, *task, &at, case, seconds, processor);
-        let binds = match task {
-            Task::Pull | Task::Publish | Task::Answer => 1,
-            Task::Proxy => 2,
-            _ => 0,
-        };
-        for _ in 0..binds {
-            process.await_line().filter(|line| line == "ready")?;
-        }
-        processes.push(process);
-    }
-    let measures =
-        |task: &Task| matches!(task, Task::Pull | Task::SubscribeMany | Task::Ask | Task::PullFromProxy);
-    let measuring = case.processes.iter().position(measures)?;
-    serde_json::from_str(&processes[measuring].await_line()?).ok()
-}
-
 /// Measures, and prints what came of it. Fails if a library of ours came to no result.
 pub fn run(arguments: &Arguments) -> ExitCode {
     let (rounds, seconds) = if arguments.quick { (1, 0.3) } else { (arguments.rounds, arguments.seconds) };
@@ -183,31 +289,37 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         .into_iter()
         .filter(|library| arguments.only.is_empty() || arguments.only.contains(library))
         .collect();
+    if let Some(missing) = arguments.only.iter().find(|library| !libraries.contains(library)) {
+        let how = if *missing == Name::Python { "run tests/interop/peers.sh first" } else { "not built in" };
+        eprintln!("{missing:?}: {how}");
+        return ExitCode::FAILURE;
+    }
     let cases = || {
         CASES.iter().filter(|case| case.name.contains(&arguments.case) && (case.quick || !arguments.quick))
     };
     let mut report = Report::new(rounds, seconds);
     for round in 0..rounds {
-        for case in cases() {
+        for case in cases().filter(|case| round < case.rounds) {
             // Nobody always comes first.
             for number in 0..libraries.len() {
                 let library = libraries[(number + round) % libraries.len()];
                 if case.suits(library) {
-                    let measured = measure(library, case, seconds);
+                    let measured = Run { library, case, seconds, address: free_address() }.measure();
                     eprintln!("round {}, {}: {library:?}: {measured:?}", round + 1, case.name);
                     report.add(Sample {
                         case: case.name.to_owned(),
                         library: format!("{library:?}"),
                         round,
-                        measured,
+                        measured: measured.ok(),
                     });
                 }
             }
         }
+        // Whoever breaks it off keeps what there is.
+        if let Some(path) = &arguments.json {
+            report.write(path);
+        }
     }
     print!("{}", report.table());
-    if let Some(path) = &arguments.json {
-        std::fs::write(path, report.json()).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    }
     if report.we_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

@@ -2,21 +2,28 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use hdrhistogram::Histogram;
-use serde::{Deserialize, Serialize};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::time::{ClockId, clock_gettime};
+use smol::Timer;
 
 use crate::libraries::{self, aiomsg};
 use crate::library::{Library, Name, Role, Way};
+use crate::measured::{Measured, Metric};
 
 /// How long messages flow before they are counted.
 const WARM_UP: Duration = Duration::from_millis(200);
 
-/// How many sockets are at the end that has several.
-pub const MANY: usize = 8;
+/// How long a socket is left alone before its memory is measured.
+const SETTLING: Duration = Duration::from_secs(1);
+
+/// Sockets that are opened in one go; more would not fit into the queues of a listener.
+const GO: usize = 4;
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -28,6 +35,9 @@ pub struct Arguments {
     /// The length of a message.
     #[arg(long, default_value_t = 16)]
     pub size: usize,
+    /// How many connections there are to be; or sockets, at the end that has several.
+    #[arg(long, default_value_t = 1)]
+    pub peers: usize,
     /// How long to count.
     #[arg(long, default_value_t = 1.0)]
     pub seconds: f64,
@@ -38,14 +48,12 @@ pub struct Arguments {
 pub enum Task {
     /// Binds, and counts what comes.
     Pull,
-    /// Connects, and sends until it is stopped.
+    /// Connects, with several sockets if so asked, and sends on each in turn until it is stopped.
     Push,
-    /// Connects with eight sockets, and sends on each in turn until it is stopped.
-    PushMany,
-    /// Binds, waits for eight subscribers, and publishes numbered messages until it is stopped.
+    /// Binds, waits for its subscribers, and publishes numbered messages until it is stopped.
     Publish,
-    /// Connects with eight sockets, and counts what comes.
-    SubscribeMany,
+    /// Connects, with several sockets, and counts what comes.
+    Subscribe,
     /// Binds, and sends back what comes until it is stopped.
     Answer,
     /// Connects, and measures round trips.
@@ -54,26 +62,22 @@ pub enum Task {
     Proxy,
     /// Connects, and counts what comes.
     PullFromProxy,
+    /// Connects with many sockets, and sends one message on each.
+    Idle,
+    /// Binds, and measures what connections cost that do nothing.
+    Hold,
+    /// Connects, and sends a message every millisecond, without waiting for a peer, until it is stopped.
+    Offer,
+    /// Binds, measures how long it takes until a message comes, and is gone.
+    First,
 }
 
-/// What a process has measured.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-#[serde(untagged)]
-pub enum Measured {
-    Rate {
-        messages_per_second: f64,
-        /// Of the numbered messages, those that were missing.
-        lost: u64,
-    },
-    RoundTrip {
-        p50_us: f64,
-        p99_us: f64,
-        p999_us: f64,
-    },
-}
+/// When this process could be connected to, and how much memory it had then.
+static READY: OnceLock<(Instant, u64)> = OnceLock::new();
 
-/// Tells the program that started this one that others may connect.
+/// Tells the program that started this one that others may connect, or that it has done so.
 pub fn say_ready() {
+    READY.get_or_init(|| (Instant::now(), memory()));
     println!("ready");
     io::stdout().flush().expect("somebody listens");
 }
@@ -92,6 +96,7 @@ pub fn run(arguments: &Arguments) {
         }
         std::process::exit(1);
     });
+    raise_limit();
     match arguments.library {
         Name::Raw => perform::<libraries::raw::Raw>(arguments),
         Name::Aiomsg => perform::<aiomsg::Aiomsg<aiomsg::OneThread>>(arguments),
@@ -120,23 +125,25 @@ fn perform<L: Library>(arguments: &Arguments) {
         let Arguments { address, size, .. } = arguments;
         match arguments.task {
             Task::Pull => {
-                Some(count::<L>(arguments, vec![L::open(Role::Pull, Way::Bind, address).await]).await)
+                let role = Role::Pull { senders: arguments.peers };
+                Some(count::<L>(arguments, vec![L::open(role, Way::Bind, address).await]).await)
             }
             Task::PullFromProxy => {
-                Some(count::<L>(arguments, vec![L::open(Role::Pull, Way::Connect, address).await]).await)
+                let role = Role::Pull { senders: 1 };
+                Some(count::<L>(arguments, vec![L::open(role, Way::Connect, address).await]).await)
             }
-            Task::SubscribeMany => {
-                Some(count::<L>(arguments, open_many::<L>(Role::Subscribe, address).await).await)
+            Task::Subscribe => {
+                Some(count::<L>(arguments, open_many::<L>(Role::Subscribe, arguments).await).await)
             }
-            Task::Push => {
-                let socket = L::open(Role::Push, Way::Connect, address).await;
-                send::<L>(*size, vec![socket]).await
-            }
-            Task::PushMany => send::<L>(*size, open_many::<L>(Role::Push, address).await).await,
+            Task::Push => send::<L>(*size, open_many::<L>(Role::Push, arguments).await).await,
             Task::Publish => publish::<L>(arguments).await,
             Task::Answer => answer::<L>(address).await,
             Task::Ask => Some(ask::<L>(arguments).await),
             Task::Proxy => proxy::<L>(address).await,
+            Task::Idle => idle::<L>(arguments).await,
+            Task::Hold => Some(hold::<L>(arguments).await),
+            Task::Offer => offer::<L>(arguments).await,
+            Task::First => Some(first::<L>(address).await),
         }
     });
     if let Some(measured) = measured {
@@ -146,10 +153,10 @@ fn perform<L: Library>(arguments: &Arguments) {
     }
 }
 
-async fn open_many<L: Library>(role: Role, address: &str) -> Vec<L::Socket> {
+async fn open_many<L: Library>(role: Role, arguments: &Arguments) -> Vec<L::Socket> {
     let mut sockets = Vec::new();
-    for _ in 0..MANY {
-        sockets.push(L::open(role, Way::Connect, address).await);
+    for _ in 0..arguments.peers {
+        sockets.push(L::open(role, Way::Connect, &arguments.address).await);
     }
     sockets
 }
@@ -164,7 +171,7 @@ async fn send<L: Library>(size: usize, mut sockets: Vec<L::Socket>) -> Option<Me
 }
 
 async fn publish<L: Library>(arguments: &Arguments) -> Option<Measured> {
-    let role = Role::Publish { subscribers: MANY };
+    let role = Role::Publish { subscribers: arguments.peers };
     let mut socket = L::open(role, Way::Bind, &arguments.address).await;
     for number in 0_u64.. {
         let mut payload = vec![7; arguments.size];
@@ -179,7 +186,7 @@ async fn count<L: Library>(arguments: &Arguments, mut sockets: Vec<L::Socket>) -
     // Asking what time it is must cost nothing beside a message.
     let stride = (64 * 1024 / arguments.size).clamp(1, 1_024);
     // What is raw sends the same frame again and again.
-    let numbered = arguments.task == Task::SubscribeMany && arguments.library != Name::Raw;
+    let numbered = arguments.task == Task::Subscribe && arguments.library != Name::Raw;
     let mut expected = vec![None; sockets.len()];
     let mut lost = 0;
     let mut counted = 0_u64;
@@ -206,7 +213,7 @@ async fn count<L: Library>(arguments: &Arguments, mut sockets: Vec<L::Socket>) -
                 counted += (stride * sockets.len()) as u64;
                 let seconds = (now - start).as_secs_f64();
                 if seconds >= arguments.seconds {
-                    return Measured::Rate { messages_per_second: counted as f64 / seconds, lost };
+                    return [(Metric::Rate, counted as f64 / seconds), (Metric::Lost, lost as f64)].into();
                 }
             }
         }
@@ -238,8 +245,9 @@ async fn ask<L: Library>(arguments: &Arguments) -> Measured {
         }
         before = now;
     }
-    let micros = |quantile| histogram.value_at_quantile(quantile) as f64 / 1_000.0;
-    Measured::RoundTrip { p50_us: micros(0.5), p99_us: micros(0.99), p999_us: micros(0.999) }
+    [(Metric::P50, 0.5), (Metric::P99, 0.99), (Metric::P999, 0.999)]
+        .map(|(metric, quantile)| (metric, histogram.value_at_quantile(quantile) as f64 / 1_000.0))
+        .into()
 }
 
 /// The address of the port behind that of `address`.
@@ -250,9 +258,82 @@ pub fn back_of(address: &str) -> String {
 
 async fn proxy<L: Library>(address: &str) -> Option<Measured> {
     let mut back = L::open(Role::Push, Way::Bind, &back_of(address)).await;
-    let mut front = L::open(Role::Pull, Way::Bind, address).await;
+    let mut front = L::open(Role::Pull { senders: 1 }, Way::Bind, address).await;
     loop {
         let message = L::receive(&mut front).await;
         L::send_on(&mut back, message).await;
     }
+}
+
+async fn idle<L: Library>(arguments: &Arguments) -> Option<Measured> {
+    let mut sockets = Vec::new();
+    for number in 1..=arguments.peers {
+        let mut socket = L::open(Role::Idle, Way::Connect, &arguments.address).await;
+        L::send(&mut socket, vec![7; arguments.size].into()).await;
+        L::flush(&mut socket).await;
+        sockets.push(socket);
+        if number % GO == 0 {
+            Timer::after(Duration::from_millis(1)).await;
+        }
+    }
+    say_ready();
+    std::future::pending().await
+}
+
+/// Memory is what the process has of its own, what the system has for its sockets not counted.
+async fn hold<L: Library>(arguments: &Arguments) -> Measured {
+    let peers = arguments.peers;
+    let mut socket = L::open(Role::Hold { senders: peers }, Way::Bind, &arguments.address).await;
+    // Who has sent something is connected.
+    for _ in 0..peers {
+        L::receive(&mut socket).await;
+    }
+    Timer::after(SETTLING).await;
+    let (_, before) = READY.get().expect("it is bound");
+    let each = memory().saturating_sub(*before) as f64 / peers as f64;
+    let (start, used) = (Instant::now(), processor_time());
+    // Long enough for a heartbeat of each, unless it is to be quick.
+    Timer::after(Duration::from_secs_f64(5.0 * arguments.seconds)).await;
+    let used = processor_time() - used;
+    let load = used.as_secs_f64() * 1_000.0 / start.elapsed().as_secs_f64();
+    let open = fs::read_dir("/proc/self/fd").expect("Linux").count();
+    assert!(open >= peers, "connections were lost: {open} descriptors are left");
+    [(Metric::Memory, each), (Metric::Cpu, load)].into()
+}
+
+async fn offer<L: Library>(arguments: &Arguments) -> Option<Measured> {
+    let mut socket = L::open(Role::Push, Way::Connect, &arguments.address).await;
+    let payload = Bytes::from(vec![7; arguments.size]);
+    loop {
+        L::offer(&mut socket, payload.clone()).await;
+        Timer::after(Duration::from_millis(1)).await;
+    }
+}
+
+async fn first<L: Library>(address: &str) -> Measured {
+    let mut socket = L::open(Role::Pull { senders: 1 }, Way::Bind, address).await;
+    L::receive(&mut socket).await;
+    let (ready, _) = READY.get().expect("it is bound");
+    [(Metric::Reconnect, ready.elapsed().as_secs_f64() * 1_000.0)].into()
+}
+
+/// The bytes of memory that this process has and shares with no file.
+fn memory() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").expect("Linux");
+    let anonymous =
+        status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("Linux 4.5 or newer");
+    anonymous.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1_024
+}
+
+/// The time that all threads of this process have been running.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Lets this process have as many descriptors as it may.
+fn raise_limit() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // A refusal shows when they run out.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }

@@ -1,6 +1,7 @@
 //! What a comparison asks of a library.
 
 use std::future::Future;
+use std::time::Duration;
 
 use bytes::Bytes;
 use clap::ValueEnum;
@@ -10,7 +11,16 @@ use clap::ValueEnum;
 pub enum Role {
     /// Sends each message to one peer.
     Push,
-    Pull,
+    /// Receives from so many peers.
+    Pull {
+        senders: usize,
+    },
+    /// Sends now and then, and has heartbeats, if the library knows any.
+    Idle,
+    /// Receives from so many that are idle, and has heartbeats, too.
+    Hold {
+        senders: usize,
+    },
     /// Sends each message to so many subscribers, without losing any.
     Publish {
         subscribers: usize,
@@ -19,6 +29,14 @@ pub enum Role {
     /// Sends a message and waits for the answer.
     Ask,
     Answer,
+}
+
+impl Role {
+    /// How often each end has to show that it is alive: as often as ours does by default, and only where it is asked for.
+    #[cfg(any(feature = "zmq", feature = "omq", feature = "rzmq"))]
+    pub fn heartbeats(self) -> Option<Duration> {
+        matches!(self, Self::Idle | Self::Hold { .. }).then_some(Duration::from_secs(5))
+    }
 }
 
 /// Which end of a connection it is.
@@ -43,6 +61,9 @@ pub trait Library {
 
     /// Sends a message, or lines it up.
     async fn send(socket: &mut Self::Socket, payload: Bytes);
+
+    /// Sends a message if that goes without waiting for a peer. Otherwise it may be lost.
+    async fn offer(socket: &mut Self::Socket, payload: Bytes);
 
     /// Sends what is lined up, where that has to be asked for.
     async fn flush(_socket: &mut Self::Socket) {}
@@ -78,4 +99,6 @@ pub enum Name {
     Zeromq,
     /// rzmq.
     Rzmq,
+    /// The proxy in Python, with the package of 2026; its ends are ours.
+    Python,
 }

@@ -1,16 +1,27 @@
 //! What was measured, for people and for machines.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use clap::Args;
+use serde::{Deserialize, Serialize};
 
-use crate::ends::Measured;
+use crate::measured::{Measured, Metric};
 
 /// The library that all others are compared with.
-const REFERENCE: &str = "Zmq";
+pub const LIBZMQ: &str = "Zmq";
+const RAW: &str = "Raw";
+
+/// What has to be known to read the tables.
+const NOTES: &str = "\
+Socket buffers are those that the system gives, for all. Bounds are those that each library comes with (aiomsg: 65,536
+messages or 64 MiB; libzmq, omq: 1,000 messages each way; rzmq: 256; zeromq: 100,000 to send; monocoque: 64 KiB; Python: none
+to send), but for libzmq in the fan-out, which has none there. Nothing may be dropped: senders wait when a bound is reached;
+what the fan-out loses is counted. A ratio is the median of those of each round; in brackets are the least and the most.";
 
 /// One measurement.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 pub struct Sample {
     pub case: String,
     pub library: String,
@@ -19,16 +30,101 @@ pub struct Sample {
     pub measured: Option<Measured>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 pub struct Report {
+    /// Where it was measured.
+    machine: String,
     rounds: usize,
     seconds: f64,
     samples: Vec<Sample>,
 }
 
+/// Prints the tables of an earlier run.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// What `compare --json` has written.
+    file: PathBuf,
+}
+
+pub fn run(arguments: &Arguments) {
+    print!("{}", Report::read(&arguments.file).table());
+}
+
+/// The median of some figures, the least, and the most.
+#[derive(Clone, Copy, Debug)]
+pub struct Spread {
+    pub median: f64,
+    pub least: f64,
+    pub most: f64,
+}
+
+impl Spread {
+    fn of(mut values: Vec<f64>) -> Option<Self> {
+        values.sort_by(f64::total_cmp);
+        let (least, most) = (*values.first()?, *values.last()?);
+        Some(Self { median: values[values.len() / 2], least, most })
+    }
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({} to {})", count(self.median), count(self.least), count(self.most))
+    }
+}
+
+/// A column of the tables of those cases that measure `of`.
+struct Column {
+    head: &'static str,
+    of: Metric,
+    shows: Shows,
+}
+
+enum Shows {
+    Spread,
+    Median,
+    /// Of all rounds together.
+    Sum,
+    /// To this library.
+    Ratio(&'static str),
+}
+
+const fn column(head: &'static str, of: Metric, shows: Shows) -> Column {
+    Column { head, of, shows }
+}
+
+const COLUMNS: &[Column] = &[
+    column("messages a second", Metric::Rate, Shows::Spread),
+    column("to libzmq", Metric::Rate, Shows::Ratio(LIBZMQ)),
+    column("to raw", Metric::Rate, Shows::Ratio(RAW)),
+    column("lost", Metric::Lost, Shows::Sum),
+    column("p50 µs", Metric::P50, Shows::Median),
+    column("p99 µs", Metric::P99, Shows::Median),
+    column("p99.9 µs", Metric::P999, Shows::Median),
+    column("p50 to libzmq", Metric::P50, Shows::Ratio(LIBZMQ)),
+    column("p50 to raw", Metric::P50, Shows::Ratio(RAW)),
+    column("p99 to raw", Metric::P99, Shows::Ratio(RAW)),
+    column("bytes each", Metric::Memory, Shows::Spread),
+    column("to libzmq", Metric::Memory, Shows::Ratio(LIBZMQ)),
+    column("CPU, ms a second", Metric::Cpu, Shows::Spread),
+    column("to libzmq", Metric::Cpu, Shows::Ratio(LIBZMQ)),
+    column("ms", Metric::Reconnect, Shows::Spread),
+    column("to libzmq", Metric::Reconnect, Shows::Ratio(LIBZMQ)),
+];
+
 impl Report {
     pub fn new(rounds: usize, seconds: f64) -> Self {
-        Self { rounds, seconds, samples: Vec::new() }
+        Self { machine: machine(), rounds, seconds, samples: Vec::new() }
+    }
+
+    /// What an earlier run has written.
+    pub fn read(path: &Path) -> Self {
+        let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    pub fn write(&self, path: &Path) {
+        let text = serde_json::to_string_pretty(self).expect("numbers and names");
+        fs::write(path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
 
     pub fn add(&mut self, sample: Sample) {
@@ -40,132 +136,99 @@ impl Report {
         self.samples.iter().any(|sample| sample.measured.is_none() && sample.library.starts_with("Aiomsg"))
     }
 
-    pub fn json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("numbers and names")
-    }
-
-    /// A table for each case: medians with the least and the most of all rounds, and the medians of the ratios to libzmq
-    /// and to the raw stream, each of one round.
+    /// What has to be known of all tables, and a table for each case.
     pub fn table(&self) -> String {
-        let mut text = String::new();
-        for case in names(self.samples.iter().map(|sample| &sample.case)) {
-            let mine: Vec<&Sample> = self.samples.iter().filter(|sample| sample.case == case).collect();
-            let round_trip =
-                mine.iter().any(|sample| matches!(sample.measured, Some(Measured::RoundTrip { .. })));
-            let head = if round_trip {
-                "| p50 µs | p99 µs | p99.9 µs | p50 to raw | p99 to raw |\n|---|---|---|---|---|---|"
-            } else {
-                "| messages a second | to libzmq | to raw | lost |\n|---|---|---|---|---|"
-            };
-            let _ = writeln!(text, "\n**{case}**\n\n| {head}");
-            for library in names(mine.iter().map(|sample| &sample.library)) {
-                let row =
-                    if round_trip { self.round_trips(&case, &library) } else { self.rates(&case, &library) };
-                let _ = writeln!(text, "| {library} | {row} |");
+        let mut text =
+            format!("{} rounds of {} s on {}.\n\n{NOTES}\n", self.rounds, self.seconds, self.machine);
+        for case in self.cases() {
+            let columns: Vec<&Column> = COLUMNS.iter().filter(|column| self.has(case, column.of)).collect();
+            let heads: String = columns.iter().map(|column| format!(" {} |", column.head)).collect();
+            let lines = "|---".repeat(columns.len() + 2);
+            let _ = writeln!(text, "\n**{case}**\n\n| |{heads} failed rounds |\n{lines}|");
+            for library in self.libraries(case) {
+                let cells: String =
+                    columns.iter().map(|column| format!(" {} |", self.cell(case, library, column))).collect();
+                let tried: Vec<&Sample> = self.samples(case, library).collect();
+                let failed = tried.iter().filter(|sample| sample.measured.is_none()).count();
+                let _ = writeln!(text, "| {library} |{cells} {failed} of {} |", tried.len());
             }
         }
         text
     }
 
-    fn rates(&self, case: &str, library: &str) -> String {
-        let rates = self.values(case, library, rate);
-        let lost: u64 = self
-            .values(case, library, |measured| match measured {
-                Measured::Rate { lost, .. } => Some(lost as f64),
-                Measured::RoundTrip { .. } => None,
-            })
-            .iter()
-            .map(|(_, lost)| *lost as u64)
-            .sum();
-        let failed = self.rounds - rates.len();
-        let ratio = |to: &str| show(self.ratio(case, library, to, rate), 2);
-        let lost = if failed > 0 { format!("{lost}, {failed} runs failed") } else { lost.to_string() };
-        format!("{} | {} | {} | {lost}", spread(&rates), ratio(REFERENCE), ratio("Raw"))
+    fn cell(&self, case: &str, library: &str, column: &Column) -> String {
+        let values = self.values(case, library, column.of).map(|(_, value)| value);
+        let shown = match column.shows {
+            Shows::Spread => Spread::of(values.collect()).map(|spread| spread.to_string()),
+            Shows::Median => Spread::of(values.collect()).map(|spread| format!("{:.1}", spread.median)),
+            Shows::Sum => values.reduce(|sum, value| sum + value).map(|sum| sum.to_string()),
+            Shows::Ratio(to) => {
+                self.ratio(case, library, to, column.of).map(|spread| format!("{:.2}", spread.median))
+            }
+        };
+        shown.unwrap_or_else(|| "-".into())
     }
 
-    fn round_trips(&self, case: &str, library: &str) -> String {
-        let of = |pick: fn(Measured) -> Option<f64>| show(median(self.values(case, library, pick)), 1);
-        let ratio = |pick| show(self.ratio(case, library, "Raw", pick), 2);
-        format!("{} | {} | {} | {} | {}", of(p50), of(p99), of(p999), ratio(p50), ratio(p99))
+    /// All cases, in the order in which they were played.
+    pub fn cases(&self) -> Vec<&str> {
+        names(self.samples.iter().map(|sample| &sample.case))
+    }
+
+    /// Those that have played a case.
+    pub fn libraries(&self, case: &str) -> Vec<&str> {
+        names(self.samples.iter().filter(|sample| sample.case == case).map(|sample| &sample.library))
+    }
+
+    /// How a library does in comparison with another, which has to have done it in the same round.
+    pub fn ratio(&self, case: &str, library: &str, to: &str, of: Metric) -> Option<Spread> {
+        let ratios = self.values(case, library, of).filter_map(|(round, value)| {
+            let (_, reference) = self.values(case, to, of).find(|(other, _)| *other == round)?;
+            Some(value / reference)
+        });
+        Spread::of(ratios.collect())
+    }
+
+    fn has(&self, case: &str, metric: Metric) -> bool {
+        let mut mine = self.samples.iter().filter(|sample| sample.case == case);
+        mine.any(|sample| sample.measured.as_ref().is_some_and(|measured| measured.contains_key(&metric)))
+    }
+
+    fn samples(&self, case: &str, library: &str) -> impl Iterator<Item = &Sample> {
+        self.samples.iter().filter(move |sample| sample.case == case && sample.library == library)
     }
 
     /// What a library measured, by round.
-    fn values(&self, case: &str, library: &str, pick: fn(Measured) -> Option<f64>) -> Vec<(usize, f64)> {
-        self.samples
-            .iter()
-            .filter(|sample| sample.case == case && sample.library == library)
-            .filter_map(|sample| Some((sample.round, pick(sample.measured?)?)))
-            .collect()
-    }
-
-    fn ratio(&self, case: &str, library: &str, to: &str, pick: fn(Measured) -> Option<f64>) -> Option<f64> {
-        let reference = self.values(case, to, pick);
-        let ratios = self.values(case, library, pick).into_iter().filter_map(|(round, value)| {
-            let (_, reference) = reference.iter().find(|(of, _)| *of == round)?;
-            Some((round, value / reference))
-        });
-        median(ratios.collect())
+    fn values(&self, case: &str, library: &str, metric: Metric) -> impl Iterator<Item = (usize, f64)> {
+        self.samples(case, library)
+            .filter_map(move |sample| Some((sample.round, *sample.measured.as_ref()?.get(&metric)?)))
     }
 }
 
-fn rate(measured: Measured) -> Option<f64> {
-    match measured {
-        Measured::Rate { messages_per_second, .. } => Some(messages_per_second),
-        Measured::RoundTrip { .. } => None,
-    }
-}
-
-fn p50(measured: Measured) -> Option<f64> {
-    match measured {
-        Measured::RoundTrip { p50_us, .. } => Some(p50_us),
-        Measured::Rate { .. } => None,
-    }
-}
-
-fn p99(measured: Measured) -> Option<f64> {
-    match measured {
-        Measured::RoundTrip { p99_us, .. } => Some(p99_us),
-        Measured::Rate { .. } => None,
-    }
-}
-
-fn p999(measured: Measured) -> Option<f64> {
-    match measured {
-        Measured::RoundTrip { p999_us, .. } => Some(p999_us),
-        Measured::Rate { .. } => None,
-    }
+/// The processor, how many cores it has, and the system.
+fn machine() -> String {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let processors = read("/proc/cpuinfo");
+    let name = processors.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let name = name.map_or("a processor without a name", |(_, name)| name);
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    format!("{cores} cores of {name}, Linux {}", read("/proc/sys/kernel/osrelease").trim())
 }
 
 /// Each name once, in the order in which they first come.
-fn names<'a>(all: impl Iterator<Item = &'a String>) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
+fn names<'a>(all: impl Iterator<Item = &'a String>) -> Vec<&'a str> {
+    let mut names: Vec<&str> = Vec::new();
     for name in all {
-        if !names.contains(name) {
-            names.push(name.clone());
+        if !names.contains(&name.as_str()) {
+            names.push(name);
         }
     }
     names
 }
 
-fn median(values: Vec<(usize, f64)>) -> Option<f64> {
-    let mut values: Vec<f64> = values.into_iter().map(|(_, value)| value).collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
-}
-
-fn spread(values: &[(usize, f64)]) -> String {
-    let least = values.iter().map(|(_, value)| *value).fold(f64::INFINITY, f64::min);
-    let most = values.iter().map(|(_, value)| *value).fold(0.0, f64::max);
-    match median(values.to_vec()) {
-        Some(median) => format!("{} ({} to {})", count(median), count(least), count(most)),
-        None => "-".into(),
-    }
-}
-
 fn count(value: f64) -> String {
-    if value >= 1e6 { format!("{:.2} M", value / 1e6) } else { format!("{:.1} k", value / 1e3) }
-}
-
-fn show(value: Option<f64>, digits: usize) -> String {
-    value.map_or_else(|| "-".into(), |value| format!("{value:.digits$}"))
+    match value {
+        1e6.. => format!("{:.2} M", value / 1e6),
+        1e3.. => format!("{:.1} k", value / 1e3),
+        _ => format!("{value:.1}"),
+    }
 }

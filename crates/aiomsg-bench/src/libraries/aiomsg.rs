@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use aiomsg_driver::Runtime;
-use aiomsg_proto::{DeliveryGuarantee, Identity, SendMode, SlowPeer};
+use aiomsg_proto::{DeliveryGuarantee, Identity, SendError, SendMode, SlowPeer};
 use aiomsg_smol::Smol;
 use aiomsg_tokio::Tokio;
 use bytes::Bytes;
@@ -122,6 +122,13 @@ impl<M: Mode> Library for Aiomsg<M> {
         match socket.asker {
             Some(asker) => socket.socket.send_to(asker, payload).await.expect("open"),
             None => socket.socket.send(payload).await.expect("open"),
+        }
+    }
+
+    async fn offer(socket: &mut Self::Socket, payload: Bytes) {
+        match socket.socket.try_send(payload) {
+            Ok(()) | Err(SendError::Full(_)) => {}
+            Err(error) => panic!("{error}"),
         }
     }
 

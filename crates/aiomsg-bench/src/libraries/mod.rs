@@ -1,6 +1,7 @@
 //! The libraries.
 
 pub mod aiomsg;
+pub mod python;
 pub mod raw;
 
 #[cfg(feature = "monocoque")]
@@ -29,6 +30,7 @@ pub fn all() -> Vec<Name> {
         Name::Monocoque => cfg!(feature = "monocoque"),
         Name::Zeromq => cfg!(feature = "zeromq"),
         Name::Rzmq => cfg!(feature = "rzmq"),
+        Name::Python => python::find().is_some(),
         _ => true,
     };
     Name::value_variants().iter().copied().filter(built).collect()

@@ -29,8 +29,8 @@ impl<const TRY: bool> Library for Omq<TRY> {
 
     async fn open(role: Role, way: Way, address: &str) -> Self::Socket {
         let kind = match role {
-            Role::Push => SocketType::Push,
-            Role::Pull => SocketType::Pull,
+            Role::Push | Role::Idle => SocketType::Push,
+            Role::Pull { .. } | Role::Hold { .. } => SocketType::Pull,
             Role::Publish { .. } => SocketType::XPub,
             Role::Subscribe => SocketType::Sub,
             Role::Ask => SocketType::Req,
@@ -38,6 +38,7 @@ impl<const TRY: bool> Library for Omq<TRY> {
         };
         let mut options = Options::default();
         options.xpub_nodrop = matches!(role, Role::Publish { .. });
+        options.heartbeat_interval = role.heartbeats();
         let socket = omq_tokio::Socket::new(kind, options);
         let endpoint = format!("tcp://{address}");
         match way {
@@ -61,6 +62,13 @@ impl<const TRY: bool> Library for Omq<TRY> {
 
     async fn send(socket: &mut Self::Socket, payload: Bytes) {
         Self::send_on(socket, OmqMessage(Message::single(payload))).await;
+    }
+
+    async fn offer(socket: &mut Self::Socket, payload: Bytes) {
+        match socket.try_send(Message::single(payload)) {
+            Ok(()) | Err(omq_tokio::TrySendError::Full(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
     }
 
     async fn receive(socket: &mut Self::Socket) -> OmqMessage {

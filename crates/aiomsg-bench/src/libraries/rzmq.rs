@@ -31,8 +31,8 @@ impl Library for Rzmq {
 
     async fn open(role: Role, way: Way, address: &str) -> rzmq::Socket {
         let kind = match role {
-            Role::Push => SocketType::Push,
-            Role::Pull => SocketType::Pull,
+            Role::Push | Role::Idle => SocketType::Push,
+            Role::Pull { .. } | Role::Hold { .. } => SocketType::Pull,
             Role::Publish { .. } => SocketType::Pub,
             Role::Subscribe => SocketType::Sub,
             Role::Ask => SocketType::Req,
@@ -41,6 +41,10 @@ impl Library for Rzmq {
         let socket = CONTEXT.socket(kind).expect("a socket");
         if matches!(role, Role::Publish { .. }) {
             socket.set_option(rzmq::socket::options::XPUB_NODROP, 1_i32).await.expect("an option");
+        }
+        if let Some(interval) = role.heartbeats() {
+            let interval = interval.as_millis() as i32;
+            socket.set_option(rzmq::socket::options::HEARTBEAT_IVL, interval).await.expect("an option");
         }
         let endpoint = format!("tcp://{address}");
         match way {
@@ -63,6 +67,12 @@ impl Library for Rzmq {
 
     async fn send(socket: &mut rzmq::Socket, payload: Bytes) {
         socket.send(Msg::from_bytes(payload)).await.expect("open");
+    }
+
+    async fn offer(socket: &mut rzmq::Socket, payload: Bytes) {
+        // It has no call that does not wait.
+        let sent = socket.send(Msg::from_bytes(payload));
+        drop(tokio::time::timeout(std::time::Duration::from_millis(1), sent).await);
     }
 
     async fn receive(socket: &mut rzmq::Socket) -> RzmqMessage {

@@ -52,8 +52,8 @@ impl Library for Zeromq {
 
     async fn open(role: Role, way: Way, address: &str) -> Socket {
         match role {
-            Role::Push => Socket::Push(attach(way, address).await),
-            Role::Pull => Socket::Pull(attach(way, address).await),
+            Role::Push | Role::Idle => Socket::Push(attach(way, address).await),
+            Role::Pull { .. } | Role::Hold { .. } => Socket::Pull(attach(way, address).await),
             Role::Publish { .. } => {
                 let socket = attach(way, address).await;
                 // It does not tell who has subscribed.
@@ -72,6 +72,14 @@ impl Library for Zeromq {
 
     async fn send(socket: &mut Socket, payload: Bytes) {
         Self::send_on(socket, ZeromqMessage(payload.into())).await;
+    }
+
+    async fn offer(socket: &mut Socket, payload: Bytes) {
+        match socket {
+            // Without a peer it gives the message back.
+            Socket::Push(socket) => drop(socket.send(payload.into()).await),
+            _ => panic!("it is not asked for this"),
+        }
     }
 
     async fn receive(socket: &mut Socket) -> ZeromqMessage {

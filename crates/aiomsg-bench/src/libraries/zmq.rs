@@ -31,8 +31,8 @@ impl Library for Zmq {
 
     async fn open(role: Role, way: Way, address: &str) -> zmq::Socket {
         let kind = match role {
-            Role::Push => zmq::PUSH,
-            Role::Pull => zmq::PULL,
+            Role::Push | Role::Idle => zmq::PUSH,
+            Role::Pull { .. } | Role::Hold { .. } => zmq::PULL,
             Role::Publish { .. } => zmq::XPUB,
             Role::Subscribe => zmq::SUB,
             Role::Ask => zmq::REQ,
@@ -46,6 +46,9 @@ impl Library for Zmq {
         if matches!(role, Role::Publish { .. }) {
             // Otherwise only the first of equal subscriptions is told.
             socket.set_xpub_verbose(true).expect("an option");
+        }
+        if let Some(interval) = role.heartbeats() {
+            socket.set_heartbeat_ivl(interval.as_millis() as i32).expect("an option");
         }
         let endpoint = format!("tcp://{address}");
         match way {
@@ -69,6 +72,13 @@ impl Library for Zmq {
 
     async fn send(socket: &mut zmq::Socket, payload: Bytes) {
         socket.send(&payload[..], 0).expect("open");
+    }
+
+    async fn offer(socket: &mut zmq::Socket, payload: Bytes) {
+        match socket.send(&payload[..], zmq::DONTWAIT) {
+            Ok(()) | Err(zmq::Error::EAGAIN) => {}
+            Err(error) => panic!("{error}"),
+        }
     }
 
     async fn receive(socket: &mut zmq::Socket) -> ZmqMessage {
