@@ -23,7 +23,7 @@ const SLICES: usize = 64;
 const FIRST_READ: usize = 4 * 1024;
 
 /// The largest read, in bytes.
-const LARGEST_READ: usize = 128 * 1024;
+pub(crate) const LARGEST_READ: usize = 128 * 1024;
 
 /// With so many bytes of messages received and not taken, the application gets its turn before more is read. What is taken
 /// soon is still in the caches of the processor.
@@ -59,12 +59,14 @@ struct Advice {
 struct Reader {
     /// Bytes that the core has left: a frame that has not arrived in full, or what it has no room for.
     buffer: BytesMut,
+    /// Bytes of that buffer before anything was cut off it: so much is held by whatever is in it.
+    whole: usize,
     next_read: usize,
 }
 
 impl<L: Link> LinkDriver<L> {
     pub(crate) fn new(shared: Arc<Shared>, id: ConnectionId, link: L) -> Self {
-        let reader = Reader { buffer: BytesMut::new(), next_read: FIRST_READ };
+        let reader = Reader { buffer: BytesMut::new(), whole: 0, next_read: FIRST_READ };
         Self { shared, id, link, batch: Batch::default(), reader, most: 0, half_closed: false, ended: false }
     }
 
@@ -181,7 +183,11 @@ impl<L: Link> LinkDriver<L> {
             cx.waker().wake_by_ref();
             return Ok(false);
         }
-        Ok(wrote || resumed || more)
+        let goes_on = wrote || resumed || more;
+        if !goes_on {
+            self.reader.trim(&self.shared.buffers);
+        }
+        Ok(goes_on)
     }
 }
 
@@ -244,6 +250,7 @@ impl Reader {
             let mut fresh = BytesMut::with_capacity(most);
             let result = link.poll_read(cx, &mut fresh);
             self.buffer.extend_from_slice(&fresh);
+            self.whole = self.whole.max(self.buffer.capacity());
             return result;
         }
         // A large frame that is arriving gets room as its bytes come, not as its length was announced.
@@ -259,27 +266,37 @@ impl Reader {
 
     /// Sees to it that `size` bytes have room behind what is left.
     fn make_room(&mut self, buffers: &Buffers, size: usize) {
-        if self.buffer.capacity() - self.buffer.len() < size {
-            let mut fresh = buffers.take(self.buffer.len() + size);
-            fresh.extend_from_slice(&self.buffer);
-            let used = core::mem::replace(&mut self.buffer, fresh);
-            self.give_back(buffers, used);
+        if self.buffer.capacity() - self.buffer.len() >= size {
+            return;
         }
+        if self.buffer.len() > LARGEST_READ {
+            // A large message on its way: to be copied at each read would cost the square of its length.
+            self.buffer.reserve(size);
+            self.whole = self.whole.max(self.buffer.capacity());
+            return;
+        }
+        let mut fresh = buffers.take(self.buffer.len() + size);
+        let whole = fresh.capacity();
+        fresh.extend_from_slice(&self.buffer);
+        self.replace(buffers, fresh, whole);
     }
 
     /// A few bytes must not pin a large buffer, for as long as the application keeps the message, or the rest of it does
     /// not come.
     fn trim(&mut self, buffers: &Buffers) {
-        if self.buffer.len() < self.buffer.capacity() / 4 {
-            let large = core::mem::take(&mut self.buffer);
-            self.buffer.extend_from_slice(&large);
-            self.give_back(buffers, large);
+        if self.buffer.len() < self.whole / 4 {
+            let small = BytesMut::from(&self.buffer[..]);
+            let whole = small.capacity();
+            self.replace(buffers, small, whole);
         }
     }
 
-    fn give_back(&self, buffers: &Buffers, used: BytesMut) {
+    /// Goes on with another buffer of `whole` bytes, that has the same in it.
+    fn replace(&mut self, buffers: &Buffers, buffer: BytesMut, whole: usize) {
+        let used = core::mem::replace(&mut self.buffer, buffer);
+        let size = core::mem::replace(&mut self.whole, whole);
         if self.next_read > FIRST_READ {
-            buffers.give_back(used);
+            buffers.give_back(used, size);
         }
     }
 
