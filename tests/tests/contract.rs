@@ -5,10 +5,10 @@ use core::time::Duration;
 
 use aiomsg_proto::{
     Batch, CloseReason, Config, ConnectionId, DeliveryGuarantee, DialId, Identity, Inbox, Instant, Limit,
-    LinkState, Origin, Ready, SendMode, SlowPeer, Socket, Usage,
+    LinkState, Origin, Ready, Refusal, SendMode, SlowPeer, Socket, Usage,
 };
 use aiomsg_tests::wire;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 /// What a driver keeps of a connection.
 struct Link {
@@ -206,8 +206,11 @@ impl Scatterbrain {
             }
             25 | 26 => self.close_one(),
             27..30 => {
-                let payload = self.payload();
-                let _ = self.socket.send(self.now, payload.into());
+                let payload = Bytes::from(self.payload());
+                let mut left = payload.clone();
+                if self.socket.send_from(self.now, &mut left).is_err() {
+                    assert_eq!(left, payload, "what is refused is left as it was");
+                }
             }
             30 | 31 => {
                 let (to, payload) = (self.identity(), self.payload());
@@ -330,5 +333,35 @@ fn a_drained_socket_has_nothing_more_to_say_at_the_same_instant() {
         driver.look();
         assert_eq!(driver.socket.poll_ready(), None);
         assert_eq!(driver.socket.poll_event(), None);
+    }
+}
+
+#[test]
+fn a_message_that_is_refused_is_left_as_it_was_and_counts_nowhere() {
+    let settings = Config::default();
+    let cases = [
+        (settings.clone().send_buffer(Limit::new(1, 1 << 20)), Refusal::Full),
+        (settings.clone().max_message(9), Refusal::TooLong { limit: 9 }),
+        (
+            settings.clone().send_mode(SendMode::Publish).delivery(DeliveryGuarantee::AtLeastOnce),
+            Refusal::PublishAtLeastOnce,
+        ),
+        (settings, Refusal::Closed),
+    ];
+    for (config, refusal) in cases {
+        let now = Instant::EPOCH;
+        let mut socket = Socket::new(config, Identity::from_bytes([1; 16]), 1, now).expect("valid");
+        match refusal {
+            Refusal::Full => socket.send(now, "first".into()).expect("there is room"),
+            Refusal::Closed => socket.close(now, Duration::ZERO),
+            _ => {}
+        }
+        let accepted = socket.metrics().accepted;
+        let payload = Bytes::from(vec![7; 10]);
+        let mut left = payload.clone();
+        assert_eq!(socket.send_from(now, &mut left), Err(refusal));
+        assert_eq!((left.as_ptr(), left.len()), (payload.as_ptr(), payload.len()));
+        assert_eq!(socket.send(now, left), Err(refusal.of(payload)));
+        assert_eq!(socket.metrics().accepted, accepted);
     }
 }

@@ -116,11 +116,20 @@ pub(crate) async fn run(args: RecvArgs, console: Console, stop: Stop) -> Result<
     if format == Format::Count {
         reception.progress = Some(console.progress(count, "receiving")).filter(|bar| !bar.is_hidden());
     }
-    let taken = reception.take_all(&socket, count, timeout, stop).await;
-    let printed = reception.finish(console).await;
+    let printing = async {
+        let taken = reception.take_all(&socket, count, timeout, stop.clone()).await;
+        reception.finish(console).await.and(taken)
+    };
+    let printed = tokio::select! {
+        biased;
+        printed = printing => printed,
+        () = stop.overdue(linger) => {
+            Err(Failure::failed("what was received could not be written in time: nobody reads the output"))
+        }
+    };
     // What was printed is acknowledged before.
-    socket.close_within(linger).await;
-    printed.and(taken)
+    socket.close_within(stop.deadline(linger).saturating_duration_since(tokio::time::Instant::now())).await;
+    printed
 }
 
 impl Reception {

@@ -25,17 +25,23 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
+    /// Whether there is nothing to write, and nothing to acknowledge: an empty message may have no bytes of its own.
     pub(crate) const fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.bytes.is_empty() && self.messages.is_empty()
     }
 
     /// Whether to write it now, though more may be on its way.
     pub(crate) const fn is_worthwhile(&self) -> bool {
-        self.bytes.len() >= WORTHWHILE
+        self.size() >= WORTHWHILE
+    }
+
+    /// Messages count, too: those that are short need more memory than what is written of them.
+    const fn size(&self) -> usize {
+        self.bytes.len() + self.messages.len() * size_of::<Message>()
     }
 
     fn permits(&self) -> u32 {
-        u32::try_from(self.bytes.len().min(ROOM)).unwrap_or(u32::MAX)
+        u32::try_from(self.size().min(ROOM)).unwrap_or(u32::MAX)
     }
 }
 

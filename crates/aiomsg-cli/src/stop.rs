@@ -4,6 +4,10 @@ use std::io;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// In place of a time that is too long to be counted.
+const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 
 /// A signal that asks a process to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,9 +34,9 @@ impl Signal {
     }
 }
 
-/// Tells whether this process was asked to stop.
+/// Tells whether this process was asked to stop, and when.
 #[derive(Clone, Debug)]
-pub(crate) struct Stop(watch::Receiver<Option<Signal>>);
+pub(crate) struct Stop(watch::Receiver<Option<(Signal, Instant)>>);
 
 impl Stop {
     /// Takes over the signals of this process.
@@ -41,7 +45,7 @@ impl Stop {
         let (sender, receiver) = watch::channel(None);
         tokio::spawn(async move {
             // Nobody may be left to tell.
-            let _ = sender.send(Some(signals.next().await));
+            let _ = sender.send(Some((signals.next().await, Instant::now())));
             let again = signals.next().await;
             std::process::exit(i32::from(again.exit_code()));
         });
@@ -50,14 +54,14 @@ impl Stop {
 
     /// The signal, if there was one.
     pub(crate) fn asked(&self) -> Option<Signal> {
-        *self.0.borrow()
+        self.0.borrow().map(|(signal, _)| signal)
     }
 
     /// Waits for the signal.
     pub(crate) async fn requested(&self) -> Signal {
         let mut receiver = self.0.clone();
-        match receiver.wait_for(Option::is_some).await.ok().and_then(|signal| *signal) {
-            Some(signal) => signal,
+        match receiver.wait_for(Option::is_some).await.ok().and_then(|asked| *asked) {
+            Some((signal, _)) => signal,
             // The task that watches ends with the runtime only.
             None => std::future::pending().await,
         }
@@ -66,7 +70,13 @@ impl Stop {
     /// Waits until some time after the signal.
     pub(crate) async fn overdue(&self, grace: Duration) {
         self.requested().await;
-        tokio::time::sleep(grace).await;
+        tokio::time::sleep_until(self.deadline(grace)).await;
+    }
+
+    /// Some time after the signal, or after now if there was none.
+    pub(crate) fn deadline(&self, grace: Duration) -> Instant {
+        let since = self.0.borrow().map_or_else(Instant::now, |(_, at)| at);
+        since.checked_add(grace).unwrap_or_else(|| since + FOREVER)
     }
 }
 

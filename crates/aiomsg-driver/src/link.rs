@@ -166,7 +166,11 @@ impl<L: Link> LinkDriver<L> {
             cx.waker().wake_by_ref();
             return Ok(false);
         }
-        Ok(wrote || resumed || more)
+        let goes_on = wrote || resumed || more;
+        if !goes_on {
+            self.reader.trim(&self.shared.buffers);
+        }
+        Ok(goes_on)
     }
 }
 

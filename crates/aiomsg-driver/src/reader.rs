@@ -13,7 +13,7 @@ use crate::io::Link;
 const FIRST_READ: usize = 4 * 1024;
 
 /// The largest read, in bytes, but for a frame that is longer.
-const LARGEST_READ: usize = 128 * 1024;
+pub(crate) const LARGEST_READ: usize = 128 * 1024;
 
 /// From this length on, copying the part of a frame that has arrived costs more than reading the rest of it by itself.
 const LONG_FRAME: usize = 16 * 1024;
@@ -23,6 +23,8 @@ const LONG_FRAME: usize = 16 * 1024;
 pub(crate) struct Reader {
     /// Bytes that the core has left: a frame that has not arrived in full, or what it has no room for.
     pub(crate) buffer: BytesMut,
+    /// Bytes of that buffer before anything was cut off it: so much is held by whatever is in it.
+    whole: usize,
     next_read: usize,
     /// Bytes of the latest frame that was seen to arrive in parts, if it is a long one. Those that follow are often as
     /// long.
@@ -31,7 +33,7 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) fn new() -> Self {
-        Self { buffer: BytesMut::new(), next_read: FIRST_READ, long_frame: 0 }
+        Self { buffer: BytesMut::new(), whole: 0, next_read: FIRST_READ, long_frame: 0 }
     }
 
     /// Reads at most `most` bytes behind what is left in the buffer.
@@ -56,23 +58,28 @@ impl Reader {
         self.buffer.capacity() - self.buffer.len()
     }
 
-    /// Sees to it that there is room for what is to be read next, and for no more than `most` bytes.
+    /// Sees to it that there is room for what is to be read next, and, but for a large message on its way, for no more
+    /// than `most` bytes.
     fn make_room(&mut self, buffers: &Buffers, most: usize) {
         let rest = self.rest_of_frame();
         let size = self.size(rest).min(most);
         let room = self.room();
-        let goes_on = if rest >= LONG_FRAME || self.buffer.len() >= LONG_FRAME {
-            room >= rest
-        } else {
-            room >= size / 4
-        };
-        if room > 0 && room <= most && goes_on {
+        if self.buffer.len() > LARGEST_READ {
+            if room == 0 || room < size.min(rest) {
+                // To be copied at each read would cost the square of its length.
+                self.buffer.reserve(size);
+                self.whole = self.whole.max(self.buffer.capacity());
+            }
             return;
         }
-        let mut fresh = buffers.take(self.buffer.len() + size);
-        fresh.extend_from_slice(&self.buffer);
-        let used = core::mem::replace(&mut self.buffer, fresh);
-        self.give_back(buffers, used);
+        let is_long = rest.max(self.buffer.len()) >= LONG_FRAME;
+        let has_room = if is_long { room >= rest } else { room >= size / 4 };
+        if room == 0 || room > most || !has_room {
+            let mut fresh = buffers.take(self.buffer.len() + size);
+            let whole = fresh.capacity();
+            fresh.extend_from_slice(&self.buffer);
+            self.replace(buffers, fresh, whole);
+        }
     }
 
     /// What is missing of the frame that has arrived in part.
@@ -96,17 +103,20 @@ impl Reader {
 
     /// A few bytes must not pin a large buffer, for as long as the application keeps the message, or the rest of it does
     /// not come.
-    fn trim(&mut self, buffers: &Buffers) {
-        if self.buffer.len() < self.buffer.capacity() / 4 {
-            let large = core::mem::take(&mut self.buffer);
-            self.buffer.extend_from_slice(&large);
-            self.give_back(buffers, large);
+    pub(crate) fn trim(&mut self, buffers: &Buffers) {
+        if self.buffer.len() < self.whole / 4 {
+            let small = BytesMut::from(&self.buffer[..]);
+            let whole = small.capacity();
+            self.replace(buffers, small, whole);
         }
     }
 
-    fn give_back(&self, buffers: &Buffers, used: BytesMut) {
+    /// Goes on with another buffer of `whole` bytes, that has the same in it.
+    fn replace(&mut self, buffers: &Buffers, buffer: BytesMut, whole: usize) {
+        let used = core::mem::replace(&mut self.buffer, buffer);
+        let size = core::mem::replace(&mut self.whole, whole);
         if self.next_read > FIRST_READ {
-            buffers.give_back(used);
+            buffers.give_back(used, size);
         }
     }
 

@@ -239,10 +239,11 @@ impl<'a> SendByMode<'a> {
             *waiting =
                 Some(Box::pin(Send::new(shared, Order { to: Recipient::Mode, receipt: false }, payload)));
         }
-        match waiting {
-            Some(send) => send.as_mut().poll(cx).map(|result| result.map(|_| ())),
-            None => Poll::Pending,
-        }
+        // Done already, if there is nothing: nobody may be told twice what has become of the message.
+        let Some(send) = waiting else { return Poll::Pending };
+        let result = std::task::ready!(send.as_mut().poll(cx));
+        *waiting = None;
+        Poll::Ready(result.map(|_| ()))
     }
 }
 

@@ -20,6 +20,8 @@ pub(super) struct Passage {
     certain: bool,
     settlement: Settlement,
     capture: Option<Capture>,
+    /// A message was taken from the front that the back does not have yet, nor has its sender.
+    in_hand: bool,
 }
 
 impl Passage {
@@ -30,24 +32,20 @@ impl Passage {
         settlement: Settlement,
         capture: Option<Capture>,
     ) -> Self {
-        Self { front, back, certain, settlement, capture }
+        Self { front, back, certain, settlement, capture, in_hand: false }
     }
 
     /// Passes messages on until it is to stop, and has then done with those that are here within `linger`.
     pub(super) async fn run(mut self, stop: Stop, linger: Duration) -> Result<(), Failure> {
-        let (result, deadline) = tokio::select! {
+        let result = tokio::select! {
             biased;
-            result = self.pass_all(stop.clone(), linger) => match result {
-                Ok(deadline) => (Ok(()), deadline),
-                Err(failure) => (Err(failure), Instant::now() + linger),
-            },
-            () = stop.overdue(linger) => (Ok(()), Instant::now()),
+            result = self.pass_all(stop.clone()) => result,
+            () = stop.overdue(linger) => Ok(()),
         };
-        result.and(self.end(deadline).await)
+        result.and(self.end(stop.deadline(linger)).await)
     }
 
-    /// Returns until when all is to be done, once it is to stop.
-    async fn pass_all(&mut self, stop: Stop, linger: Duration) -> Result<Instant, Failure> {
+    async fn pass_all(&mut self, stop: Stop) -> Result<(), Failure> {
         let mut intake = Intake::new(self.front.clone(), stop);
         loop {
             let message = match intake.at_once().await? {
@@ -58,38 +56,48 @@ impl Passage {
                     }
                     match intake.wait(None).await? {
                         Taken::Message(message) => message,
-                        Taken::Stopped(_) | Taken::TimeUp => break,
+                        Taken::Stopped(_) | Taken::TimeUp => return Ok(()),
                     }
                 }
             };
             self.pass(message).await?;
         }
-        Ok(Instant::now() + linger)
     }
 
     async fn pass(&mut self, message: Message) -> Result<(), Failure> {
         if let Some(capture) = &mut self.capture {
             capture.note(&message);
         }
-        if !self.certain && !message.wants_acknowledgement() {
-            return Ok(self.back.send(message.payload().clone()).await?);
+        self.in_hand = !message.wants_acknowledgement();
+        if self.in_hand && !self.certain {
+            self.back.send(message.payload().clone()).await?;
+            self.in_hand = false;
+            return Ok(());
         }
         let slot = self.settlement.slot().await;
         let receipt = self.back.send_with_receipt(message.payload().clone()).await?;
+        self.in_hand = false;
         self.settlement.settle(message, receipt, slot);
         Ok(())
     }
 
     /// Hands on what is left, and closes both sockets.
     async fn end(self, deadline: Instant) -> Result<(), Failure> {
-        let Self { front, back, certain, settlement, mut capture } = self;
+        let Self { front, back, certain, settlement, mut capture, in_hand } = self;
         let left = || deadline.saturating_duration_since(Instant::now());
-        // In time or not: what is not settled by then is rejected.
-        let _ = tokio::time::timeout_at(deadline, settlement.finish()).await;
-        front.close_within(left()).await;
+        let mut lost = usize::from(in_hand);
+        let mut rest =
+            Rest { front: &front, back: &back, certain, capture: capture.as_mut(), in_hand: false };
+        // The front stays open until all is settled, or nobody would hear of it. What comes meanwhile goes on.
+        let closing = async {
+            // In time or not: what is not settled by then is rejected.
+            let _ = tokio::time::timeout_at(deadline, settlement.finish()).await;
+            front.close_within(left()).await;
+        };
         // In time or not: what is left counts as lost.
-        let _ = tokio::time::timeout_at(deadline, pass_rest(&front, &back, certain, &mut capture)).await;
-        let lost = front.metrics().receive_held.messages + back.close_within(left()).await.dropped.messages;
+        let (_, ()) = tokio::join!(tokio::time::timeout_at(deadline, rest.pass()), closing);
+        lost += rest.count();
+        lost += back.close_within(left()).await.dropped.messages;
         if let Some(capture) = capture {
             match tokio::time::timeout_at(deadline.max(Instant::now() + GRACE), capture.finish()).await {
                 Ok(result) => result?,
@@ -109,22 +117,48 @@ impl Passage {
     }
 }
 
-/// Passes on what the front still has, after it was closed. At-least-once, senders have it, too, and take it elsewhere.
-async fn pass_rest(front: &Socket, back: &Socket, certain: bool, capture: &mut Option<Capture>) {
-    while let Ok(Some(message)) = front.try_recv_message() {
-        if message.wants_acknowledgement() {
-            continue;
+/// What the front still has when it is to stop. At-least-once, senders have it, too, and take it elsewhere.
+struct Rest<'a> {
+    front: &'a Socket,
+    back: &'a Socket,
+    certain: bool,
+    capture: Option<&'a mut Capture>,
+    /// As [`Passage::in_hand`].
+    in_hand: bool,
+}
+
+impl Rest<'_> {
+    /// Passes it on, until the front is closed and has nothing any more.
+    async fn pass(&mut self) {
+        while let Ok(message) = self.front.recv_message().await {
+            if message.wants_acknowledgement() {
+                continue;
+            }
+            if let Some(capture) = &mut self.capture {
+                capture.note(&message);
+            }
+            self.in_hand = true;
+            let payload = message.payload().clone();
+            // Nobody awaits the receipt: the end of the socket waits for the acknowledgement.
+            let sent = if self.certain {
+                self.back.send_with_receipt(payload).await.map(drop)
+            } else {
+                self.back.send(payload).await
+            };
+            if sent.is_err() {
+                return;
+            }
+            self.in_hand = false;
         }
-        if let Some(capture) = capture {
-            capture.note(&message);
+    }
+
+    /// How many messages nobody else has.
+    fn count(&self) -> usize {
+        let mut count = usize::from(self.in_hand);
+        while let Ok(Some(message)) = self.front.try_recv_message() {
+            count += usize::from(!message.wants_acknowledgement());
         }
-        let payload = message.payload().clone();
-        // Nobody awaits the receipt: the end of the socket waits for the acknowledgement.
-        let sent =
-            if certain { back.send_with_receipt(payload).await.map(drop) } else { back.send(payload).await };
-        if sent.is_err() {
-            return;
-        }
+        count
     }
 }
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 use aiomsg_interop::{ActorId, Stage};
 
 use crate::support::{
-    Proxy, Unread, bind, errors, exit_code, figure, numbered, numbers, path, run, start, start_with,
+    Proxy, Unread, bind, errors, exit_code, figure, numbered, numbers, path, run, start, start_reading,
+    start_with,
 };
 
 #[test]
@@ -121,6 +122,49 @@ fn a_proxy_that_stops_hands_on_what_it_has() {
     let worker = start(stage, &["recv", "--connect", &proxy.back, "--count", &count]);
     assert_eq!(numbers(&stage.finish(worker)), (0..MESSAGES).collect());
     assert_eq!(exit_code(stage, proxy.actor), 0);
+}
+
+#[test]
+fn what_could_not_be_handed_on_is_counted_to_the_last_message() {
+    /// More than the back holds, so that one is between the two and others are still in front.
+    const MESSAGES: usize = 70_000;
+    let stage = &mut Stage::new();
+    let proxy = Proxy::start(stage, &["--stats", "50ms", "--linger", "200ms"]);
+    let file = numbered(0..MESSAGES);
+    assert_eq!(run(stage, &["send", "--connect", &proxy.front, "--file", path(&file)]).1, 0);
+    stage.wait_error(proxy.actor, "all of them", |line| line.contains(&format!("{MESSAGES} waiting")));
+    assert_eq!(proxy.stop(stage), 1);
+    let told = format!("aiomsg: {MESSAGES} messages could not be handed on");
+    let errors = errors(stage, proxy.actor);
+    assert!(errors.contains(&told), "{errors}");
+}
+
+#[test]
+fn a_worker_that_hangs_does_not_keep_from_others_what_they_could_have() {
+    let stage = &mut Stage::new();
+    let proxy = Proxy::start(stage, &["--stats", "50ms", "--linger", "3s"]);
+    let hanging = start(stage, &["recv", "--connect", &proxy.back]);
+    proxy.wait_workers(stage, 1);
+    stage.signal(hanging, "-STOP");
+    let send = ["send", "--connect", &proxy.front];
+    let job = ["--message", "job", "--delivery", "at-least-once", "--timeout", "10s"];
+    let sender = start(stage, &[&send[..], &job].concat());
+    stage.wait_error(proxy.actor, "a message in flight", |line| line.contains("1 in flight"));
+    let worker = start(stage, &["recv", "--connect", &proxy.back]);
+    proxy.wait_workers(stage, 2);
+    let other = start_reading(stage, &send);
+    stage.wait_error(proxy.actor, "two senders", |line| line.contains("; 2 in front"));
+    stage.signal(proxy.actor, "-TERM");
+    // One for each of the workers.
+    stage.write(other, "one\ntwo\n");
+    assert_eq!(stage.wait_lines(worker, 1).len(), 1, "though the other job is never acknowledged");
+    stage.close_input(other);
+    assert_eq!(exit_code(stage, other), 0);
+    assert_eq!(exit_code(stage, proxy.actor), 1, "the job is not acknowledged");
+    assert_eq!(exit_code(stage, sender), 124, "its sender has it still");
+    let _ = stage.kill(hanging);
+    stage.signal(worker, "-TERM");
+    assert_eq!(exit_code(stage, worker), 0);
 }
 
 #[test]

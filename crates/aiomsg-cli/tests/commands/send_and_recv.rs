@@ -189,3 +189,30 @@ fn what_was_not_written_yet_is_not_acknowledged() {
     let (printed, _, code) = receiver.read();
     assert_eq!((printed[0].len(), code), (1 << 20, Some(0)));
 }
+
+#[test]
+fn an_empty_message_is_acknowledged_although_nothing_is_written_for_it() {
+    let stage = &mut Stage::new();
+    let (receiver, address) = receiver(stage, &["--format", "raw"]);
+    let send = ["send", "--connect", &address, "--message", "", "--delivery", "at-least-once"];
+    assert_eq!(run(stage, &[&send[..], &["--timeout", "5s"]].concat()).1, 0);
+    stage.signal(receiver, "-TERM");
+    assert_eq!(exit_code(stage, receiver), 0);
+}
+
+#[test]
+fn a_receiver_whose_output_nobody_reads_stops_all_the_same() {
+    let stage = &mut Stage::new();
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    // More than fits into a pipe.
+    std::fs::write(file.path(), "x".repeat(1 << 20)).expect("there is room");
+    let path = file.path().to_str().expect("it is text");
+    let mut receiver = Unread::start(&["recv", "--bind", "127.0.0.1:0", "--linger", "100ms"]);
+    let address = receiver.note("listening ");
+    assert_eq!(run(stage, &["send", "--connect", &address, "--file", path]).1, 0);
+    receiver.wait_output();
+    receiver.terminate();
+    let (errors, code) = receiver.end();
+    assert_eq!(code, Some(1), "it was not all written");
+    assert!(errors[0].contains("nobody reads the output"), "{errors:?}");
+}

@@ -1,9 +1,11 @@
 //! Starting the command.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Lines, PipeReader};
+use std::io::{BufRead, BufReader, Lines, PipeReader, Read};
 use std::ops::Range;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use aiomsg_interop::{ActorId, Stage};
 use tempfile::NamedTempFile;
@@ -98,6 +100,31 @@ impl Unread {
         let process = self.process.id().to_string();
         let status = Command::new("kill").args(["-TERM", &process]).status();
         assert!(status.is_ok_and(|status| status.success()));
+    }
+
+    /// Waits until something is written, and reads the first byte of it.
+    pub(crate) fn wait_output(&mut self) {
+        self.output.read_exact(&mut [0]).expect("it writes");
+    }
+
+    /// Waits until it ends with its output unread, and returns its errors and its exit code.
+    pub(crate) fn end(self) -> (Vec<String>, Option<i32>) {
+        const PATIENCE: Duration = Duration::from_secs(20);
+        let Self { mut process, output, errors } = self;
+        let (ended, told) = channel();
+        let reader = std::thread::spawn(move || {
+            let errors: Vec<String> = errors.map(|line| line.expect("text")).collect();
+            // Nobody waits any more if it took too long.
+            let _ = ended.send(());
+            errors
+        });
+        if told.recv_timeout(PATIENCE).is_err() {
+            process.kill().expect("it runs");
+            panic!("it does not end");
+        }
+        let code = process.wait().expect("it ends").code();
+        drop(output);
+        (reader.join().expect("no panic"), code)
     }
 
     /// Reads its output to its end, and returns that, its errors, and its exit code.

@@ -160,6 +160,67 @@ fn a_large_message_arrives_whole() {
     assert_eq!(bench.take(), payload);
 }
 
+/// To copy all that has come whenever more comes would take a time that grows with the square of the length.
+#[test]
+fn the_buffer_of_a_large_message_grows_by_leaps() {
+    let bench = Bench::new();
+    for piece in data(&vec![9; 30 << 20]).chunks(1 << 20) {
+        bench.put(piece);
+    }
+    assert_eq!(bench.take().len(), 30 << 20);
+    let growths = bench.input.growths();
+    assert!(growths <= 40, "the buffer has grown {growths} times");
+}
+
+/// What a large message leaves of its buffer is not for the small ones that follow it.
+#[test]
+fn a_small_message_after_a_large_one_keeps_little() {
+    let bench = Bench::new();
+    bench.put(&[data(&vec![9; 5 << 20]), data(&[7; 16])].concat());
+    bench.put(&data(&[8; 16]));
+    assert_eq!(bench.take().len(), 5 << 20);
+    assert_eq!(bench.take(), [7; 16][..]);
+    assert!(retained(bench.take()) <= SMALL);
+}
+
+/// A connection whose buffer has room left for what comes next, which is little.
+#[test]
+fn a_small_message_that_fits_behind_others_keeps_little() {
+    let bench = Bench::new();
+    bench.burst();
+    for _ in 0..20 {
+        bench.put(&data(&[7; 16]));
+        let _ = bench.take();
+    }
+    // So much that the buffer is kept, and has little room left.
+    bench.put(&data(&[1; 16]).repeat(6_000));
+    bench.put(&data(&[7; 2_000]));
+    for _ in 0..6_000 {
+        let _ = bench.take();
+    }
+    assert!(retained(bench.take()) <= 4 * 2_000);
+}
+
+/// Before more is read, what has come is there to be taken while it is still at hand.
+#[test]
+fn the_application_has_its_turn_before_more_is_read() {
+    const MUCH: usize = 30_000;
+    let bench = Bench::new();
+    bench.burst();
+    bench.input.inject(&data(&[1; 16]).repeat(MUCH));
+    let before = bench.input.bytes_read();
+    let polls = bench.world.executor.polls("link");
+    while bench.world.executor.polls("link") < polls + 1 {
+        assert!(bench.world.executor.step(), "the link is to read");
+    }
+    let read = bench.input.bytes_read() - before;
+    assert!(read > 0 && read <= (128 + 64 + 128) << 10, "{read} bytes were read in one turn");
+    // And then it is read to the end without anything else happening.
+    bench.world.settle();
+    assert_eq!(bench.input.len(), 0);
+    assert_eq!(bench.far.metrics().receive_held.messages, MUCH);
+}
+
 #[test]
 fn little_is_read_before_the_peer_has_introduced_itself() {
     let world = World::new(1);

@@ -8,6 +8,7 @@ mod crowd;
 mod drops;
 mod events;
 mod flow;
+mod futures;
 mod gates;
 mod timer;
 mod wakes;

@@ -46,6 +46,9 @@ struct PipeState {
     /// Room offered to the latest read, and to the most generous one.
     latest_room: usize,
     largest_room: usize,
+    /// The largest buffer that was read into, and how often it was larger than any before.
+    largest_buffer: usize,
+    growths: usize,
 }
 
 /// One direction of a connection.
@@ -114,6 +117,11 @@ impl Pipe {
     pub(crate) fn largest_room(&self) -> usize {
         self.0.borrow().largest_room
     }
+
+    /// How often a read had a larger buffer than all before.
+    pub(crate) fn growths(&self) -> usize {
+        self.0.borrow().growths
+    }
 }
 
 /// One end of a connection.
@@ -165,6 +173,15 @@ impl TestLink {
 }
 
 impl Link for TestLink {
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.incoming.0.borrow_mut();
+        if !state.bytes.is_empty() || state.ended || state.failed.is_some() {
+            return Poll::Ready(());
+        }
+        state.reader = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
         let room = buffer.capacity() - buffer.len();
         assert!(room > 0, "there must be room to read into");
@@ -172,6 +189,10 @@ impl Link for TestLink {
         let mut state = pipe.0.borrow_mut();
         state.latest_room = room;
         state.largest_room = state.largest_room.max(room);
+        if buffer.capacity() > state.largest_buffer {
+            state.largest_buffer = buffer.capacity();
+            state.growths += 1;
+        }
         if let Some(kind) = state.failed {
             return Poll::Ready(Err(kind.into()));
         }

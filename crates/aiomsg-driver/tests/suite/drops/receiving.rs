@@ -20,13 +20,15 @@ use crate::support::{Style, World, config, message, number, yield_now};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Method {
     Recv,
+    RecvFrom,
     Messages,
     MessagesFrom,
 }
 
 /// What messages come out of.
 enum Source {
-    Handle(Handle),
+    Recv(Handle),
+    RecvFrom(Handle),
     Messages(MessageStream),
     MessagesFrom(ReceivedStream),
 }
@@ -34,7 +36,8 @@ enum Source {
 impl Source {
     fn new(socket: &Handle, method: Method) -> Self {
         match method {
-            Method::Recv => Self::Handle(socket.clone()),
+            Method::Recv => Self::Recv(socket.clone()),
+            Method::RecvFrom => Self::RecvFrom(socket.clone()),
             Method::Messages => Self::Messages(socket.messages()),
             Method::MessagesFrom => Self::MessagesFrom(socket.messages_from()),
         }
@@ -42,7 +45,8 @@ impl Source {
 
     async fn next(&mut self) -> Bytes {
         match self {
-            Self::Handle(socket) => socket.recv_from().await.expect("it is open").payload,
+            Self::Recv(socket) => socket.recv().await.expect("it is open"),
+            Self::RecvFrom(socket) => socket.recv_from().await.expect("it is open").payload,
             Self::Messages(stream) => next(stream).await.expect("it is open"),
             Self::MessagesFrom(stream) => next(stream).await.expect("it is open").payload,
         }
@@ -133,6 +137,11 @@ fn check(method: Method) {
 #[test]
 fn receives_may_be_dropped() {
     check(Method::Recv);
+}
+
+#[test]
+fn receives_of_who_sent_may_be_dropped() {
+    check(Method::RecvFrom);
 }
 
 #[test]
