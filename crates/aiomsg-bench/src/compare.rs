@@ -17,8 +17,9 @@ use crate::library::Name;
 use crate::measured::Measured;
 use crate::report::{Report, Sample};
 
-/// Whoever has not measured anything by then never will.
+/// Whoever has not measured anything by then never will; with thousands of connections it may take longer.
 const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE_WITH_MANY: Duration = Duration::from_secs(60);
 
 /// How many idle sockets are in one process; libzmq has no more than 1,023.
 const IDLE_EACH: usize = 1_000;
@@ -125,7 +126,7 @@ impl Run<'_> {
 
     fn start_on(&self, task: Task, peers: usize, processor: Option<usize>) -> Process {
         if self.library == Name::Python && task == Task::Proxy {
-            return Process::start(python::proxy(&self.address, &back_of(&self.address)));
+            return Process::start(python::proxy(&self.address, &back_of(&self.address)), PATIENCE);
         }
         // The ends of what plays nothing but the proxy.
         let library = if self.library == Name::Python { Name::Aiomsg } else { self.library };
@@ -142,7 +143,8 @@ impl Run<'_> {
         command.args(["end", &name(library), &name(task), "--address", &at]);
         command.args(["--size", &self.case.size.to_string(), "--peers", &peers.to_string()]);
         command.args(["--seconds", &self.seconds.to_string()]);
-        Process::start(command)
+        let patience = if self.case.play == Play::Idle { PATIENCE_WITH_MANY } else { PATIENCE };
+        Process::start(command, patience)
     }
 
     /// Lets the library play its case once.
@@ -209,10 +211,11 @@ struct Process {
     child: Child,
     lines: Receiver<String>,
     complaints: Arc<Mutex<String>>,
+    patience: Duration,
 }
 
 impl Process {
-    fn start(mut command: Command) -> Self {
+    fn start(mut command: Command, patience: Duration) -> Self {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -237,11 +240,11 @@ impl Process {
                 }
             }
         });
-        Self { child, lines, complaints }
+        Self { child, lines, complaints, patience }
     }
 
     fn await_line(&self) -> Result<String, String> {
-        self.lines.recv_timeout(PATIENCE).map_err(|error| format!("{error};{}", self.complaint()))
+        self.lines.recv_timeout(self.patience).map_err(|error| format!("{error};{}", self.complaint()))
     }
 
     fn await_ready(&self) -> Result<(), String> {
