@@ -142,7 +142,8 @@ fn draw_panel(area: &Area<'_>, panel: &Panel<'_>) -> Result<(), Box<dyn Error>> 
         .disable_mesh()
         .axis_style(TEXT)
         .x_labels(8)
-        .x_label_formatter(&|ratio| format!("{ratio}"))
+        // Steps are of tenths, but sums of them are not.
+        .x_label_formatter(&|ratio| format!("{}", (ratio * 100.0).round() / 100.0))
         .y_labels(count + 1)
         .y_label_formatter(&name)
         .label_style(font(13))

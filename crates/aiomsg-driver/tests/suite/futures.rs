@@ -22,7 +22,6 @@ fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
 }
 
 /// Polls a future in a task that ends then, and hands it on.
-#[expect(clippy::async_yields_async, reason = "it is to be awaited by another task")]
 fn start<F: Future<Output: 'static> + Unpin + 'static>(world: &Rc<World>, mut future: F) -> F {
     // In a tuple, so that nobody takes it for something to be awaited.
     let (future,) = world.wait("first", async move {
