@@ -153,7 +153,7 @@ fn a_worker_that_hangs_does_not_keep_from_others_what_they_could_have() {
     let worker = start(stage, &["recv", "--connect", &proxy.back]);
     proxy.wait_workers(stage, 2);
     let other = start_reading(stage, &send);
-    stage.wait_error(proxy.actor, "two senders", |line| line.contains("; 2 in front"));
+    stage.wait_error(proxy.actor, "two senders", |line| line.contains("peers: 2 in front"));
     stage.signal(proxy.actor, "-TERM");
     // One for each of the workers.
     stage.write(other, "one\ntwo\n");
