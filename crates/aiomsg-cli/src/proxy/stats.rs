@@ -27,7 +27,8 @@ pub(super) struct Figures {
     bytes: usize,
     front_peers: usize,
     back_peers: usize,
-    /// Messages that are here: not handed over to a worker, or not acknowledged by one.
+    /// Messages that are here: not handed over to a worker, or not acknowledged by one. One that is on its way from the front to the
+    /// back may be missing.
     waiting: usize,
     /// Those whose acknowledgement somebody in front awaits.
     in_flight: usize,

@@ -107,6 +107,11 @@ fn a_message_that_is_given_up_is_not_acknowledged() {
     assert_eq!((figure(&last, "dropped"), figure(&last, "in_flight")), (1, 0), "{last}");
 }
 
+/// Whether so many messages wait. One may be on its way between the two sockets, and neither counts it then.
+fn are_waiting(line: &str, messages: usize) -> bool {
+    [messages - 1, messages].iter().any(|count| line.contains(&format!(" {count} waiting")))
+}
+
 #[test]
 fn a_proxy_that_stops_hands_on_what_it_has() {
     /// More than the back holds, so that some of them are still in front.
@@ -115,7 +120,7 @@ fn a_proxy_that_stops_hands_on_what_it_has() {
     let proxy = Proxy::start(stage, &["--stats", "50ms"]);
     let file = numbered(0..MESSAGES);
     assert_eq!(run(stage, &["send", "--connect", &proxy.front, "--file", path(&file)]).1, 0);
-    stage.wait_error(proxy.actor, "all of them", |line| line.contains(&format!("{MESSAGES} waiting")));
+    stage.wait_error(proxy.actor, "all of them", |line| are_waiting(line, MESSAGES));
     // There is nobody to hand them to before it has been told to stop.
     stage.signal(proxy.actor, "-TERM");
     let count = MESSAGES.to_string();
@@ -132,7 +137,7 @@ fn what_could_not_be_handed_on_is_counted_to_the_last_message() {
     let proxy = Proxy::start(stage, &["--stats", "50ms", "--linger", "200ms"]);
     let file = numbered(0..MESSAGES);
     assert_eq!(run(stage, &["send", "--connect", &proxy.front, "--file", path(&file)]).1, 0);
-    stage.wait_error(proxy.actor, "all of them", |line| line.contains(&format!("{MESSAGES} waiting")));
+    stage.wait_error(proxy.actor, "all of them", |line| are_waiting(line, MESSAGES));
     assert_eq!(proxy.stop(stage), 1);
     let told = format!("aiomsg: {MESSAGES} messages could not be handed on");
     let errors = errors(stage, proxy.actor);
