@@ -80,7 +80,12 @@ fn a_runtime_that_ends_leaves_sockets_that_can_be_dropped() {
         // Who waits for them elsewhere is not left waiting.
         let elsewhere = Builder::new_current_thread().enable_all().build().expect("a runtime");
         elsewhere.block_on(async {
-            assert_eq!(within("the end", far.recv()).await, Err(Closed));
+            // With threads of its own, the runtime may have been quicker than its end.
+            let arrived = within("the end", far.recv()).await;
+            if let Ok(message) = &arrived {
+                assert_eq!((message.as_ref(), near.metrics().handed_over.messages), (&b"unsent"[..], 1));
+                assert_eq!(within("the end", far.recv()).await, Err(Closed));
+            }
             let report = within("the report", near.close()).await;
             assert_eq!(report.dropped.messages + near.metrics().handed_over.messages, 1, "{report:?}");
         });
