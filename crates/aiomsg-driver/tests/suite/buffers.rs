@@ -172,6 +172,22 @@ fn the_buffer_of_a_large_message_grows_by_leaps() {
     assert!(growths <= 40, "the buffer has grown {growths} times");
 }
 
+/// What came of the frame behind it would have to be copied to where the rest of that is read.
+#[test]
+fn of_long_frames_whole_ones_are_asked_for() {
+    const CAME: usize = 30_000;
+    let bench = Bench::new();
+    bench.burst();
+    let frame = data(&vec![9; 64 << 10]);
+    for _ in 0..20 {
+        bench.put(&frame[..CAME]);
+        bench.put(&frame[CAME..]);
+        let beside = bench.input.latest_room() - (frame.len() - CAME);
+        assert_eq!(beside % frame.len(), 0, "{beside} bytes beside the rest of the frame");
+        assert_eq!(bench.take().len(), 64 << 10);
+    }
+}
+
 /// What a large message leaves of its buffer is not for the small ones that follow it.
 #[test]
 fn a_small_message_after_a_large_one_keeps_little() {
