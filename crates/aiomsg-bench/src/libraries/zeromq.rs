@@ -4,18 +4,25 @@ use std::future::Future;
 
 use bytes::Bytes;
 use zeromq::{
-    PubSocket, PullSocket, PushSocket, RepSocket, ReqSocket, SocketRecv, SocketSend, SubSocket, ZmqMessage,
+    PubSocket, PullSocket, PushSocket, RepSocket, ReqSocket, Socket as _, SocketRecv, SocketSend, SubSocket,
+    ZmqError, ZmqMessage,
 };
 
 use super::on_one_thread;
 use crate::library::{Library, Role, Way};
 
+/// To publish never waits: whoever does nothing else keeps the thread from sending anything. So many messages at a time
+/// are what it writes at once.
+const TURN: usize = 128;
+
 pub struct Zeromq;
 
 pub enum Socket {
-    Push(PushSocket),
+    /// And where it connects to.
+    Push(PushSocket, String),
     Pull(PullSocket),
-    Publish(PubSocket),
+    /// And how many messages it was given.
+    Publish(PubSocket, usize),
     Subscribe(SubSocket),
     Ask(ReqSocket),
     Answer(RepSocket),
@@ -29,9 +36,13 @@ impl AsRef<[u8]> for ZeromqMessage {
     }
 }
 
+fn endpoint(address: &str) -> String {
+    format!("tcp://{address}")
+}
+
 async fn attach<S: zeromq::Socket>(way: Way, address: &str) -> S {
     let mut socket = S::new();
-    let endpoint = format!("tcp://{address}");
+    let endpoint = endpoint(address);
     match way {
         Way::Bind => {
             socket.bind(&endpoint).await.expect("a free port");
@@ -52,13 +63,13 @@ impl Library for Zeromq {
 
     async fn open(role: Role, way: Way, address: &str) -> Socket {
         match role {
-            Role::Push | Role::Idle => Socket::Push(attach(way, address).await),
+            Role::Push | Role::Idle => Socket::Push(attach(way, address).await, endpoint(address)),
             Role::Pull { .. } | Role::Hold { .. } => Socket::Pull(attach(way, address).await),
             Role::Publish { .. } => {
                 let socket = attach(way, address).await;
                 // It does not tell who has subscribed.
                 tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-                Socket::Publish(socket)
+                Socket::Publish(socket, 0)
             }
             Role::Subscribe => {
                 let mut socket: SubSocket = attach(way, address).await;
@@ -76,8 +87,12 @@ impl Library for Zeromq {
 
     async fn offer(socket: &mut Socket, payload: Bytes) {
         match socket {
-            // Without a peer it gives the message back.
-            Socket::Push(socket) => drop(socket.send(payload.into()).await),
+            Socket::Push(socket, endpoint) => {
+                // It does not connect again by itself. Without a peer it gives the message back.
+                if let Err(ZmqError::ReturnToSender { .. }) = socket.send(payload.into()).await {
+                    drop(socket.connect(endpoint).await);
+                }
+            }
             _ => panic!("it is not asked for this"),
         }
     }
@@ -88,7 +103,7 @@ impl Library for Zeromq {
             Socket::Subscribe(socket) => socket.recv().await,
             Socket::Ask(socket) => socket.recv().await,
             Socket::Answer(socket) => socket.recv().await,
-            Socket::Push(_) | Socket::Publish(_) => panic!("it only sends"),
+            Socket::Push(..) | Socket::Publish(..) => panic!("it only sends"),
         };
         ZeromqMessage(message.expect("open"))
     }
@@ -97,8 +112,14 @@ impl Library for Zeromq {
         let mut message = message.0;
         loop {
             let sent = match socket {
-                Socket::Push(socket) => socket.send(message).await,
-                Socket::Publish(socket) => socket.send(message).await,
+                Socket::Push(socket, _) => socket.send(message).await,
+                Socket::Publish(socket, given) => {
+                    *given += 1;
+                    if given.is_multiple_of(TURN) {
+                        tokio::task::yield_now().await;
+                    }
+                    socket.send(message).await
+                }
                 Socket::Ask(socket) => socket.send(message).await,
                 Socket::Answer(socket) => socket.send(message).await,
                 Socket::Pull(_) | Socket::Subscribe(_) => panic!("it only receives"),
@@ -106,7 +127,7 @@ impl Library for Zeromq {
             match sent {
                 Ok(()) => return,
                 // Nobody is there yet.
-                Err(zeromq::ZmqError::ReturnToSender { message: back, .. }) => message = back,
+                Err(ZmqError::ReturnToSender { message: back, .. }) => message = back,
                 Err(error) => panic!("{error}"),
             }
             tokio::task::yield_now().await;
