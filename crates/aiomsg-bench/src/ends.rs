@@ -273,7 +273,7 @@ async fn idle<L: Library>(arguments: &Arguments) -> Option<Measured> {
         L::flush(&mut socket).await;
         sockets.push(socket);
         if number % GO == 0 {
-            Timer::after(Duration::from_millis(1)).await;
+            Timer::after(L::PAUSE).await;
         }
     }
     say_ready();

@@ -1,6 +1,7 @@
 //! What a comparison asks of a library.
 
 use std::future::Future;
+use std::time::Duration;
 
 use bytes::Bytes;
 use clap::ValueEnum;
@@ -33,8 +34,8 @@ pub enum Role {
 impl Role {
     /// How often each end has to show that it is alive: as often as ours does by default, and only where it is asked for.
     #[cfg(any(feature = "zmq", feature = "omq", feature = "rzmq"))]
-    pub fn heartbeats(self) -> Option<std::time::Duration> {
-        matches!(self, Self::Idle | Self::Hold { .. }).then_some(std::time::Duration::from_secs(5))
+    pub fn heartbeats(self) -> Option<Duration> {
+        matches!(self, Self::Idle | Self::Hold { .. }).then_some(Duration::from_secs(5))
     }
 }
 
@@ -51,6 +52,9 @@ pub trait Library {
     type Socket;
     /// A message as it is received.
     type Message: AsRef<[u8]>;
+
+    /// How long to wait before a few more idle sockets are opened.
+    const PAUSE: Duration = Duration::from_millis(1);
 
     /// Runs a whole process.
     fn block_on<T>(task: impl Future<Output = T>) -> T;

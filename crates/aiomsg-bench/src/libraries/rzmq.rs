@@ -2,8 +2,10 @@
 
 use std::future::Future;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use bytes::Bytes;
+use rzmq::socket::options;
 use rzmq::{Context, Msg, SocketType};
 
 use super::on_one_thread;
@@ -25,6 +27,9 @@ impl Library for Rzmq {
     type Socket = rzmq::Socket;
     type Message = RzmqMessage;
 
+    /// All connections of a process are told of each that comes, and a socket that lags 256 such events behind closes.
+    const PAUSE: Duration = Duration::from_millis(50);
+
     fn block_on<T>(task: impl Future<Output = T>) -> T {
         on_one_thread(task)
     }
@@ -40,11 +45,15 @@ impl Library for Rzmq {
         };
         let socket = CONTEXT.socket(kind).expect("a socket");
         if matches!(role, Role::Publish { .. }) {
-            socket.set_option(rzmq::socket::options::XPUB_NODROP, 1_i32).await.expect("an option");
+            socket.set_option(options::XPUB_NODROP, 1_i32).await.expect("an option");
         }
         if let Some(interval) = role.heartbeats() {
             let interval = interval.as_millis() as i32;
-            socket.set_option(rzmq::socket::options::HEARTBEAT_IVL, interval).await.expect("an option");
+            socket.set_option(options::HEARTBEAT_IVL, interval).await.expect("an option");
+        }
+        if let Role::Hold { senders } = role {
+            // By itself it accepts no more than 1,024.
+            socket.set_option(options::MAX_CONNECTIONS, senders as i32).await.expect("an option");
         }
         let endpoint = format!("tcp://{address}");
         match way {
@@ -56,9 +65,9 @@ impl Library for Rzmq {
         }
         match role {
             // It does not tell who has subscribed.
-            Role::Publish { .. } => tokio::time::sleep(std::time::Duration::from_millis(500)).await,
+            Role::Publish { .. } => tokio::time::sleep(Duration::from_millis(500)).await,
             Role::Subscribe => {
-                socket.set_option_raw(rzmq::socket::options::SUBSCRIBE, b"").await.expect("a subscriber");
+                socket.set_option_raw(options::SUBSCRIBE, b"").await.expect("a subscriber");
             }
             _ => {}
         }
@@ -72,7 +81,7 @@ impl Library for Rzmq {
     async fn offer(socket: &mut rzmq::Socket, payload: Bytes) {
         // It has no call that does not wait.
         let sent = socket.send(Msg::from_bytes(payload));
-        drop(tokio::time::timeout(std::time::Duration::from_millis(1), sent).await);
+        drop(tokio::time::timeout(Duration::from_millis(1), sent).await);
     }
 
     async fn receive(socket: &mut rzmq::Socket) -> RzmqMessage {
