@@ -224,6 +224,8 @@ impl Process {
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let output = BufReader::new(child.stdout.take().expect("piped"));
         let (sender, lines) = mpsc::channel();
+        // Nobody learns that it has ended before all that it complained about is here.
+        let not_ended = sender.clone();
         thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
                 drop(sender.send(line));
@@ -239,6 +241,7 @@ impl Process {
                     *kept += &format!(" {line}");
                 }
             }
+            drop(not_ended);
         });
         Self { child, lines, complaints, patience }
     }
