@@ -24,7 +24,7 @@ const PATIENCE_WITH_MANY: Duration = Duration::from_secs(60);
 /// How many idle sockets are in one process; libzmq has no more than 1,023.
 const IDLE_EACH: usize = 1_000;
 
-/// How long the end that binds is away before it is started again.
+/// How long the end that binds is away at least before it is started again.
 const AWAY: Duration = Duration::from_secs(1);
 
 /// So many bytes of what a process complains about are kept.
@@ -117,6 +117,7 @@ struct Run<'a> {
     case: &'a Case,
     seconds: f64,
     address: String,
+    round: usize,
 }
 
 impl Run<'_> {
@@ -196,8 +197,15 @@ impl Run<'_> {
         let _sender = self.start(Task::Offer);
         first.await_measured()?;
         drop(first);
-        thread::sleep(AWAY);
+        thread::sleep(self.away());
         self.start(Task::First).await_ready_and_measured()
+    }
+
+    /// Up to twice `AWAY`, by other parts of it in each round: who tries at fixed intervals would otherwise always be as
+    /// late.
+    fn away(&self) -> Duration {
+        const GOLDEN: f64 = 0.618_034;
+        AWAY.mul_f64(1.0 + (self.round as f64 * GOLDEN).fract())
     }
 }
 
@@ -310,7 +318,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
             for number in 0..libraries.len() {
                 let library = libraries[(number + round) % libraries.len()];
                 if case.suits(library) {
-                    let measured = Run { library, case, seconds, address: free_address() }.measure();
+                    let measured = Run { library, case, seconds, address: free_address(), round }.measure();
                     eprintln!("round {}, {}: {library:?}: {measured:?}", round + 1, case.name);
                     report.add(Sample {
                         case: case.name.to_owned(),
