@@ -27,7 +27,7 @@ impl Library for Rzmq {
     type Socket = rzmq::Socket;
     type Message = RzmqMessage;
 
-    /// All connections of a process are told of each that comes, and a socket that lags 256 such events behind closes.
+    /// All connections of a process are told of each that comes, and one that lags 256 such events behind ends.
     const PAUSE: Duration = Duration::from_millis(50);
 
     fn block_on<T>(task: impl Future<Output = T>) -> T {
