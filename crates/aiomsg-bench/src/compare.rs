@@ -205,7 +205,7 @@ impl Run<'_> {
     /// late.
     fn away(&self) -> Duration {
         const GOLDEN: f64 = 0.618_034;
-        AWAY.mul_f64(1.0 + (self.round as f64 * GOLDEN).fract())
+        AWAY.mul_f64(1.0 + (0.5 + self.round as f64 * GOLDEN).fract())
     }
 }
 
