@@ -6,21 +6,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use aiomsg_proto::{Batch, CloseReason, ConnectionId, Instant, LinkState};
+use aiomsg_proto::{Batch, CloseReason, ConnectionId, Instant, LinkState, Usage};
+use smallvec::SmallVec;
 
 use crate::io::Link;
 use crate::reader::Reader;
-use crate::shared::{Shared, State};
+use crate::shared::{READ_AHEAD, Shared, State};
 
 /// Rounds of reading and writing in one poll, at most; then other tasks get their turn.
 const ROUNDS: usize = 16;
 
 /// Slices that are written in one system call, at most.
 const SLICES: usize = 64;
-
-/// With so many bytes of messages received and not taken, the application gets its turn before more is read. What is taken
-/// soon is still in the caches of the processor.
-const READ_AHEAD: usize = 64 * 1024;
 
 /// Serves one connection: reads, writes, and closes it when the core says so. An adapter spawns one for each; it ends
 /// with the connection.
@@ -31,51 +28,89 @@ pub struct LinkDriver<L> {
     link: L,
     batch: Batch,
     reader: Reader,
-    /// How much may be read, as the core said when it was last asked.
-    most: usize,
+    /// What the core said when it was last asked.
+    advice: Advice,
+    /// Something was read, or written, of which the core does not know.
+    read: bool,
+    wrote: bool,
+    /// What the application had done when reading was last not put off for it.
+    taking: u64,
     half_closed: bool,
     /// The core has been told that the connection is gone.
     ended: bool,
 }
 
 /// What the core says is to be done.
+#[derive(Clone, Copy, Debug)]
 struct Advice {
     state: LinkState,
     /// So many bytes may be read at most.
     most: usize,
-    /// The application has much to take before more is read.
-    ahead: bool,
+    /// Messages that were received and not taken, on all connections.
+    unread: Usage,
+}
+
+/// One poll of the future.
+struct Turn<'a, 'b> {
+    cx: &'a mut Context<'b>,
+    /// When it began, once that was asked for.
+    now: Option<Instant>,
+    /// There was nothing to be read, and the task is woken when there is.
+    dry: bool,
 }
 
 impl<L: Link> LinkDriver<L> {
     pub(crate) fn new(shared: Arc<Shared>, id: ConnectionId, link: L) -> Self {
-        let reader = Reader::new();
-        Self { shared, id, link, batch: Batch::default(), reader, most: 0, half_closed: false, ended: false }
+        Self {
+            shared,
+            id,
+            link,
+            batch: Batch::default(),
+            reader: Reader::new(),
+            advice: Advice { state: LinkState::Open, most: 0, unread: Usage::default() },
+            read: false,
+            wrote: false,
+            taking: 0,
+            half_closed: false,
+            ended: false,
+        }
     }
 
-    /// Tells the core what was done, and asks what to do: all in one step.
-    fn consult(&mut self, cx: &Context<'_>) -> Advice {
-        let Self { id, batch, reader, .. } = self;
+    /// Whether reading is put off until the application has taken what there is. The task is woken then.
+    fn is_put_off(&mut self) -> bool {
+        let Self { shared, id, advice, taking, .. } = self;
+        advice.unread.bytes > READ_AHEAD && shared.with_sending(|state| state.put_off(*id, taking))
+    }
+
+    /// Tells the core what was done, and asks what to do: all in one step, unless neither side has anything new.
+    fn consult(&mut self, turn: &mut Turn<'_, '_>) {
+        let Self { shared, id, batch, reader, advice, read, wrote, .. } = self;
         let id = *id;
-        let consult = |state: &mut State, now: Instant| {
-            state.links.remove(&id);
-            state.core.handle_transmitted(now, id, batch);
+        let consult = |state: &mut State| {
+            let link = state.link(id, turn.cx.waker());
+            if !*read && !*wrote && link.idle {
+                return;
+            }
+            // Not idle meanwhile, so that what is asked about here does not wake us again.
+            link.idle = false;
+            let now = state.note_time(*turn.now.get_or_insert_with(|| shared.now()));
+            if core::mem::take(wrote) {
+                state.core.handle_transmitted(now, id, batch);
+            }
+            *read = false;
             if !reader.buffer.is_empty() {
                 state.core.handle_received(now, id, &mut reader.buffer);
             }
             if state.core.transmit(now, id, batch) {
                 state.sent_in_a_row = 0;
             }
-            Advice {
+            *advice = Advice {
                 state: state.core.link_state(id),
                 most: state.core.wants_read(id, &reader.buffer),
-                ahead: state.core.receive_held().bytes > READ_AHEAD,
-            }
+                unread: state.core.receive_held(),
+            };
         };
-        // Not registered before, so that what is asked about here does not wake us again.
-        self.shared.with_time_then(consult, |state| {
-            state.links.insert(id, cx.waker().clone());
-        })
+        shared.with_then(consult, |state| state.rest(id));
     }
 
     /// Writes until there is nothing to write or the link takes no more. Returns whether it took something.
@@ -84,12 +119,11 @@ impl<L: Link> LinkDriver<L> {
         while !self.batch.is_empty() {
             let mut slices = [&[][..]; SLICES];
             let count = self.batch.slices(&mut slices);
-            let mut vectored = [IoSlice::new(&[]); SLICES];
-            for (slot, slice) in vectored.iter_mut().zip(&slices) {
-                *slot = IoSlice::new(slice);
-            }
-            let vectored = vectored.get(..count).unwrap_or_default();
-            match self.link.poll_write(cx, vectored) {
+            let slices: SmallVec<[IoSlice<'_>; SLICES]> =
+                slices.iter().take(count).map(|slice| IoSlice::new(slice)).collect();
+            let result = self.link.poll_write(cx, &slices);
+            drop(slices);
+            match result {
                 Poll::Ready(Ok(0)) => return Err(CloseReason::Failed),
                 Poll::Ready(Ok(written)) => {
                     self.batch.advance(written);
@@ -99,26 +133,40 @@ impl<L: Link> LinkDriver<L> {
                 Poll::Pending => break,
             }
         }
+        self.wrote |= progress;
         Ok(progress)
     }
 
+    fn is_readable(&mut self, turn: &mut Turn<'_, '_>) -> bool {
+        turn.dry = turn.dry || self.link.poll_readable(turn.cx).is_pending();
+        !turn.dry
+    }
+
     /// Reads once. Returns whether something came.
-    fn read(&mut self, cx: &mut Context<'_>, most: usize) -> Result<bool, CloseReason> {
-        if self.link.poll_readable(cx).is_pending() {
+    fn read(&mut self, turn: &mut Turn<'_, '_>, most: usize) -> Result<bool, CloseReason> {
+        if !self.is_readable(turn) {
             return Ok(false);
         }
-        match self.reader.poll_read(cx, &mut self.link, &self.shared.buffers, most) {
+        match self.reader.poll_read(turn.cx, &mut self.link, &self.shared.buffers, most) {
             Poll::Ready(Ok(0)) => Err(CloseReason::PeerClosed),
-            Poll::Ready(Ok(_)) => Ok(true),
+            Poll::Ready(Ok(_)) => {
+                self.read = true;
+                Ok(true)
+            }
             Poll::Ready(Err(error)) => Err(self.explain(&error)),
-            Poll::Pending => Ok(false),
+            Poll::Pending => {
+                turn.dry = true;
+                Ok(false)
+            }
         }
     }
 
     /// Hands over what the peer had sent before it was found to be gone, as far as there is room for it.
-    fn drain(&mut self, cx: &mut Context<'_>, mut most: usize) {
+    fn drain(&mut self, turn: &mut Turn<'_, '_>, mut most: usize) {
+        // It may have come since.
+        turn.dry = false;
         for _ in 0..ROUNDS {
-            if most == 0 || !matches!(self.read(cx, most), Ok(true)) {
+            if most == 0 || !matches!(self.read(turn, most), Ok(true)) {
                 return;
             }
             let Self { shared, id, reader, .. } = self;
@@ -149,28 +197,31 @@ impl<L: Link> LinkDriver<L> {
     }
 
     /// One round. Returns whether another is worth while.
-    fn round(&mut self, cx: &mut Context<'_>) -> Result<bool, CloseReason> {
+    fn round(&mut self, turn: &mut Turn<'_, '_>) -> Result<bool, CloseReason> {
         // First, so that what came and what is to be written take one step with the core.
-        let read = self.most > 0 && self.read(cx, self.most)?;
-        let Advice { state, most, ahead } = self.consult(cx);
-        let resumed = self.most == 0 && most > 0;
-        self.most = most;
+        let before = self.advice.most;
+        let read = before > 0 && !self.is_put_off() && self.read(turn, before)?;
+        self.consult(turn);
+        let Advice { state, most, unread } = self.advice;
         match state {
             LinkState::Open => {}
-            LinkState::HalfClose => self.half_close(cx)?,
+            LinkState::HalfClose => self.half_close(turn.cx)?,
             _ => return Err(CloseReason::Ended),
         }
-        let wrote = self.write(cx).inspect_err(|_| self.drain(cx, most))?;
-        let more = read && most > 0 && self.link.poll_readable(cx).is_ready();
-        if more && ahead && !wrote {
-            cx.waker().wake_by_ref();
+        let wrote = self.write(turn.cx).inspect_err(|_| self.drain(turn, most))?;
+        let resumed = before == 0 && most > 0;
+        let more = read && most > 0 && self.is_readable(turn);
+        let ahead = more && unread.bytes > READ_AHEAD;
+        if wrote || resumed || (more && !ahead) {
+            return Ok(true);
+        }
+        if ahead && !self.is_put_off() {
+            // Others have their turn before.
+            turn.cx.waker().wake_by_ref();
             return Ok(false);
         }
-        let goes_on = wrote || resumed || more;
-        if !goes_on {
-            self.reader.trim(&self.shared.buffers);
-        }
-        Ok(goes_on)
+        self.reader.trim(&self.shared.buffers);
+        Ok(false)
     }
 }
 
@@ -194,8 +245,9 @@ impl<L: Link + Unpin> Future for LinkDriver<L> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
+        let mut turn = Turn { cx, now: None, dry: false };
         for _ in 0..ROUNDS {
-            match this.round(cx) {
+            match this.round(&mut turn) {
                 Ok(true) => {}
                 Ok(false) => {
                     this.batch.shrink();

@@ -13,7 +13,7 @@ use crate::io::Link;
 const FIRST_READ: usize = 4 * 1024;
 
 /// The largest read, in bytes, but for a frame that is longer.
-pub(crate) const LARGEST_READ: usize = 128 * 1024;
+pub(crate) const LARGEST_READ: usize = 96 * 1024;
 
 /// From this length on, copying the part of a frame that has arrived costs more than reading the rest of it by itself.
 const LONG_FRAME: usize = 16 * 1024;

@@ -12,7 +12,7 @@ use futures_core::Stream;
 
 use crate::message::acknowledge;
 use crate::shared::{Shared, State, Wakes};
-use crate::waiters::Ticket;
+use crate::waiters::{Ticket, Waiters};
 
 /// After this many messages taken, the core is told, so that reading may go on.
 const SETTLE: usize = 64;
@@ -75,7 +75,7 @@ fn take<T>(
 ) -> Option<T> {
     let message = next(inbox)?;
     if inbox.is_empty() || inbox.unsettled() >= SETTLE {
-        shared.with_time_into(wakes, |state, now| state.core.poll_received(now, inbox));
+        shared.with_time_into(wakes, |state, now| state.exchange(now, inbox));
     }
     Some(message)
 }
@@ -84,27 +84,25 @@ fn take<T>(
 pub(crate) fn settle(shared: &Shared) {
     shared.with_inbox(|inbox, wakes| {
         if inbox.unsettled() > 0 {
-            shared.with_time_into(wakes, |state, now| state.core.poll_received(now, inbox));
+            shared.with_time_into(wakes, |state, now| state.exchange(now, inbox));
         }
     });
 }
 
 /// Has the core fill the inbox, and takes a message out.
 fn refill(state: &mut State, now: Instant, inbox: &mut Inbox) -> Option<Received> {
-    state.core.poll_received(now, inbox);
+    state.exchange(now, inbox);
     let message = inbox.next()?;
     if inbox.is_empty() {
-        state.core.poll_received(now, inbox);
+        state.exchange(now, inbox);
     }
     Some(message)
 }
 
 impl State {
-    /// Has somebody look for messages.
-    pub(crate) fn wake_receivers(&mut self) {
-        let first = self.receivers.take_first();
-        self.woken.extend(first);
-        self.woken.extend(self.streams.take_all());
+    /// Those who wait for messages: streams, which stay when they are not polled, or others.
+    const fn receivers(&mut self, stay: bool) -> &mut Waiters {
+        if stay { &mut self.streams } else { &mut self.receivers }
     }
 }
 
@@ -126,8 +124,7 @@ impl Receiver {
                     if state.core.is_closing() {
                         return Poll::Ready(Err(Closed));
                     }
-                    let waiters = if self.stays { &mut state.streams } else { &mut state.receivers };
-                    waiters.wait(&mut self.ticket, cx.waker());
+                    state.receivers(self.stays).wait(&mut self.ticket, cx.waker());
                     Poll::Pending
                 }),
             };
@@ -155,8 +152,7 @@ impl Receiver {
         let Self { ticket, stays } = self;
         shared.with(|state| {
             let waited = ticket.is_some();
-            let waiters = if *stays { &mut state.streams } else { &mut state.receivers };
-            let was_woken = waited && !waiters.leave(ticket);
+            let was_woken = waited && !state.receivers(*stays).leave(ticket);
             if more || (was_woken && !*stays) {
                 state.wake_receivers();
             }

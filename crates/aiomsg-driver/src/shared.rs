@@ -31,6 +31,10 @@ use crate::waiters::Waiters;
 /// Tasks to be woken once the lock is released: mostly one or two, which need no memory.
 pub(crate) type Wakes = SmallVec<[Waker; 4]>;
 
+/// With so many bytes of messages received and not taken, no more is read before the application has taken most of them.
+/// What is taken soon is still in the caches of the processor, and what is not read holds the sender back.
+pub(crate) const READ_AHEAD: usize = 16 * 1024;
+
 /// A socket as all its tasks share it.
 pub(crate) struct Shared {
     clock: Arc<dyn Clock>,
@@ -63,7 +67,11 @@ pub(crate) struct State {
     /// The time when the core was last told it.
     pub(crate) now: Instant,
     /// Nobody but we makes these names, so the quickest hash will do.
-    pub(crate) links: FxHashMap<ConnectionId, Waker>,
+    pub(crate) links: FxHashMap<ConnectionId, LinkTask>,
+    /// Connections that are not read until the application has taken what there is.
+    put_off: Vec<ConnectionId>,
+    /// Counts how often the application took something, or was woken to do so.
+    taking: u64,
     pub(crate) dials: BTreeMap<DialId, DialTask>,
     pub(crate) listeners: BTreeMap<ListenerId, ListenerTask>,
     pub(crate) listeners_made: u64,
@@ -89,6 +97,16 @@ pub(crate) struct State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ListenerId(pub(crate) u64);
 
+/// The task that serves a connection.
+#[derive(Debug)]
+pub(crate) struct LinkTask {
+    waker: Waker,
+    /// It has done all that the core asked for, and is to be told of more.
+    pub(crate) idle: bool,
+    /// It is among those that are put off.
+    put_off: bool,
+}
+
 /// The task that serves a dial.
 #[derive(Debug, Default)]
 pub(crate) struct DialTask {
@@ -113,6 +131,8 @@ impl Shared {
                 core,
                 now,
                 links: FxHashMap::default(),
+                put_off: Vec::new(),
+                taking: 0,
                 dials: BTreeMap::new(),
                 listeners: BTreeMap::new(),
                 listeners_made: 0,
@@ -137,10 +157,15 @@ impl Shared {
 
     /// Changes the state, then wakes whoever is concerned, after the lock is released.
     pub(crate) fn with<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
-        self.change(change, |_| ())
+        self.with_then(change, |_| ())
     }
 
-    fn change<R>(&self, change: impl FnOnce(&mut State) -> R, then: impl FnOnce(&mut State)) -> R {
+    /// As [`with`](Self::with), and `then` when it is known who is to be woken, under the same lock.
+    pub(crate) fn with_then<R>(
+        &self,
+        change: impl FnOnce(&mut State) -> R,
+        then: impl FnOnce(&mut State),
+    ) -> R {
         let mut wakes = Wakes::new();
         let result = self.change_into(&mut wakes, change, then);
         wake_all(wakes);
@@ -180,17 +205,11 @@ impl Shared {
 
     /// As [`with`](Self::with), with the time told to the change and remembered.
     pub(crate) fn with_time<R>(&self, change: impl FnOnce(&mut State, Instant) -> R) -> R {
-        self.with_time_then(change, |_| ())
-    }
-
-    /// As [`with_time`](Self::with_time), and `then` when it is known who is to be woken, under the same lock.
-    pub(crate) fn with_time_then<R>(
-        &self,
-        change: impl FnOnce(&mut State, Instant) -> R,
-        then: impl FnOnce(&mut State),
-    ) -> R {
         let now = self.clock.now();
-        self.change(|state| state.at(now, change), then)
+        self.with(|state| {
+            let now = state.note_time(now);
+            change(state, now)
+        })
     }
 
     /// As [`with_time`](Self::with_time), for who holds the inbox: the tasks are woken when that is released.
@@ -200,7 +219,11 @@ impl Shared {
         change: impl FnOnce(&mut State, Instant) -> R,
     ) -> R {
         let now = self.clock.now();
-        self.change_into(wakes, |state| state.at(now, change), |_| ())
+        let change = |state: &mut State| {
+            let now = state.note_time(now);
+            change(state, now)
+        };
+        self.change_into(wakes, change, |_| ())
     }
 
     /// Takes messages, and wakes when the inbox is released.
@@ -215,10 +238,14 @@ impl Shared {
         result
     }
 
+    pub(crate) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
     /// The time to tell the core of a message that is sent: that of the latest event, or the true one where it matters.
     pub(crate) fn send_time(&self, state: &mut State) -> Instant {
         if state.core.config().waits_for_slow_peers() {
-            state.now = state.now.max(self.clock.now());
+            state.note_time(self.clock.now());
         }
         state.now
     }
@@ -240,10 +267,14 @@ impl Shared {
             }
             state.events.push(event, wakes);
         }
-        if state.is_due_earlier() {
-            wakes.extend(state.timer.take());
+        if state.is_due_earlier()
+            && let Some(timer) = state.timer.take()
+        {
+            wakes.push(timer);
         }
-        wakes.append(&mut state.woken);
+        if !state.woken.is_empty() {
+            wakes.append(&mut state.woken);
+        }
     }
 
     #[inline]
@@ -282,16 +313,93 @@ impl State {
         }
     }
 
+    /// What is known of the task of a connection.
+    pub(crate) fn link(&mut self, id: ConnectionId, waker: &Waker) -> &mut LinkTask {
+        let link = self.links.entry(id).or_insert_with(|| LinkTask {
+            waker: waker.clone(),
+            idle: false,
+            put_off: false,
+        });
+        if !link.waker.will_wake(waker) {
+            link.waker.clone_from(waker);
+        }
+        link
+    }
+
+    /// The task of a connection has done what there was to do.
+    pub(crate) fn rest(&mut self, id: ConnectionId) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.idle = true;
+        }
+    }
+
+    /// Puts reading off on a connection until the application has taken what there is. Not if that is little, and not for
+    /// one that has taken nothing since reading was last not put off for it, which `before` tells: others may wait for what is
+    /// behind. Acknowledgements are not left waiting, whatever the application does.
+    pub(crate) fn put_off(&mut self, id: ConnectionId, before: &mut u64) -> bool {
+        if self.core.receive_held().bytes <= READ_AHEAD {
+            return false;
+        }
+        let takes = core::mem::replace(before, self.taking) != self.taking;
+        if !takes || self.core.awaits_acknowledgement(id) {
+            return false;
+        }
+        if let Some(link) = self.links.get_mut(&id)
+            && !core::mem::replace(&mut link.put_off, true)
+        {
+            self.put_off.push(id);
+        }
+        true
+    }
+
+    /// Settles what was taken out of `inbox`, fills it if it is empty, and has more read if there is little left.
+    pub(crate) fn exchange(&mut self, now: Instant, inbox: &mut Inbox) {
+        if inbox.unsettled() > 0 {
+            self.taking += 1;
+        }
+        self.core.poll_received(now, inbox);
+        if !self.put_off.is_empty() && self.core.receive_held().bytes <= READ_AHEAD / 2 {
+            for id in self.put_off.drain(..) {
+                if let Some(link) = self.links.get_mut(&id) {
+                    link.put_off = false;
+                    self.woken.push(link.waker.clone());
+                }
+            }
+        }
+    }
+
+    /// Has somebody look for messages.
+    pub(crate) fn wake_receivers(&mut self) {
+        if let Some(first) = self.receivers.take_first() {
+            self.woken.push(first);
+            self.taking += 1;
+        }
+        if !self.streams.is_empty() {
+            self.woken.extend(self.streams.take_all());
+            self.taking += 1;
+        }
+    }
+
     fn take_up(&mut self, ready: Ready, wakes: &mut Wakes) {
         match ready {
-            Ready::Connection(id) => wakes.extend(self.links.remove(&id)),
+            Ready::Connection(id) => {
+                if let Some(link) = self.links.get_mut(&id)
+                    && core::mem::take(&mut link.idle)
+                {
+                    wakes.push(link.waker.clone());
+                }
+            }
             Ready::Dial(id) => {
                 let task = self.dials.entry(id).or_default();
                 task.due = true;
                 wakes.extend(task.waker.take());
             }
             Ready::Received => self.wake_receivers(),
-            Ready::Room => wakes.extend(self.senders.first()),
+            Ready::Room => {
+                if let Some(first) = self.senders.first() {
+                    wakes.push(first);
+                }
+            }
             Ready::PeerRoom(identity) => {
                 wakes.extend(self.peer_senders.get(&identity).and_then(Waiters::first));
             }
@@ -313,10 +421,10 @@ impl State {
         }
     }
 
-    fn at<R>(&mut self, now: Instant, change: impl FnOnce(&mut Self, Instant) -> R) -> R {
+    /// Remembers the time, which never runs back.
+    pub(crate) fn note_time(&mut self, now: Instant) -> Instant {
         self.now = self.now.max(now);
-        let now = self.now;
-        change(self, now)
+        self.now
     }
 
     /// The socket is closing: whoever waits for room, messages or peers is to see that.

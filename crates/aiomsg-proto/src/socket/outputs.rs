@@ -94,6 +94,11 @@ impl Socket {
         }
     }
 
+    /// Whether the peer has been sent messages that it has not acknowledged.
+    pub fn awaits_acknowledgement(&self, id: ConnectionId) -> bool {
+        self.links.get(id.0).is_some_and(|link| link.unacknowledged.count() > 0)
+    }
+
     /// Messages that were received and not taken yet, as [`Metrics::receive_held`](crate::Metrics::receive_held) says.
     pub fn receive_held(&self) -> Usage {
         self.receiver.held()
