@@ -25,7 +25,7 @@ const SETTLING: Duration = Duration::from_secs(1);
 /// Sockets that are opened in one go; more would not fit into the queues of a listener.
 const GO: usize = 4;
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Arguments {
     pub library: Name,
     pub task: Task,
@@ -121,7 +121,9 @@ pub fn run(arguments: &Arguments) {
 }
 
 fn perform<L: Library>(arguments: &Arguments) {
-    let measured = L::block_on(async {
+    let arguments = arguments.clone();
+    let measured = L::block_on(async move {
+        let arguments = &arguments;
         let Arguments { address, size, .. } = arguments;
         match arguments.task {
             Task::Pull => {

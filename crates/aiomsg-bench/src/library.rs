@@ -48,33 +48,35 @@ pub enum Way {
 
 /// A library: how to open a socket, and what to do with it. Sockets have their default settings, except that nothing may
 /// be lost.
-pub trait Library {
-    type Socket;
+pub trait Library: 'static {
+    type Socket: Send;
     /// A message as it is received.
-    type Message: AsRef<[u8]>;
+    type Message: AsRef<[u8]> + Send;
 
     /// How long to wait before a few more idle sockets are opened.
     const PAUSE: Duration = Duration::from_millis(1);
 
     /// Runs a whole process.
-    fn block_on<T>(task: impl Future<Output = T>) -> T;
+    fn block_on<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> T;
 
     /// A socket at `address`, a host and a port. A publisher is ready when its subscribers are there.
-    async fn open(role: Role, way: Way, address: &str) -> Self::Socket;
+    fn open(role: Role, way: Way, address: &str) -> impl Future<Output = Self::Socket> + Send;
 
     /// Sends a message, or lines it up.
-    async fn send(socket: &mut Self::Socket, payload: Bytes);
+    fn send(socket: &mut Self::Socket, payload: Bytes) -> impl Future<Output = ()> + Send;
 
     /// Sends a message if that goes without waiting for a peer. Otherwise it may be lost.
-    async fn offer(socket: &mut Self::Socket, payload: Bytes);
+    fn offer(socket: &mut Self::Socket, payload: Bytes) -> impl Future<Output = ()> + Send;
 
     /// Sends what is lined up, where that has to be asked for.
-    async fn flush(_socket: &mut Self::Socket) {}
+    fn flush(_socket: &mut Self::Socket) -> impl Future<Output = ()> + Send {
+        async {}
+    }
 
-    async fn receive(socket: &mut Self::Socket) -> Self::Message;
+    fn receive(socket: &mut Self::Socket) -> impl Future<Output = Self::Message> + Send;
 
     /// Sends a message that was received.
-    async fn send_on(socket: &mut Self::Socket, message: Self::Message);
+    fn send_on(socket: &mut Self::Socket, message: Self::Message) -> impl Future<Output = ()> + Send;
 }
 
 /// All libraries of a comparison.

@@ -11,19 +11,20 @@ use aiomsg_smol::Smol;
 use aiomsg_tokio::Tokio;
 use bytes::Bytes;
 use smol::Executor;
+use tokio::runtime::Builder;
 
-use super::on_one_thread;
+use super::{in_a_task, on_one_thread};
 use crate::library::{Library, Role, Way};
 
 /// aiomsg as it comes.
 pub struct Aiomsg<M>(PhantomData<M>);
 
 /// What it runs on, and how.
-pub trait Mode {
+pub trait Mode: 'static {
     type Runtime: Runtime;
     const DELIVERY: DeliveryGuarantee = DeliveryGuarantee::AtMostOnce;
 
-    fn block_on<T>(task: impl Future<Output = T>) -> T;
+    fn block_on<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> T;
 
     /// The runtime that serves the sockets, if it is not the one that the caller is in.
     fn runtime() -> Option<Self::Runtime> {
@@ -42,7 +43,7 @@ pub struct Acknowledged;
 impl Mode for OneThread {
     type Runtime = Tokio;
 
-    fn block_on<T>(task: impl Future<Output = T>) -> T {
+    fn block_on<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> T {
         on_one_thread(task)
     }
 }
@@ -50,17 +51,18 @@ impl Mode for OneThread {
 impl Mode for TwoThreads {
     type Runtime = Tokio;
 
-    fn block_on<T>(task: impl Future<Output = T>) -> T {
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        builder.worker_threads(2).enable_all().build().expect("a runtime").block_on(task)
+    fn block_on<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> T {
+        let mut builder = Builder::new_multi_thread();
+        builder.worker_threads(2);
+        in_a_task(builder, task)
     }
 }
 
 impl Mode for OnSmol {
     type Runtime = Smol;
 
-    fn block_on<T>(task: impl Future<Output = T>) -> T {
-        smol::block_on(EXECUTOR.run(task))
+    fn block_on<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> T {
+        smol::block_on(EXECUTOR.run(EXECUTOR.spawn(task)))
     }
 
     fn runtime() -> Option<Smol> {
@@ -72,7 +74,7 @@ impl Mode for Acknowledged {
     type Runtime = Tokio;
     const DELIVERY: DeliveryGuarantee = DeliveryGuarantee::AtLeastOnce;
 
-    fn block_on<T>(task: impl Future<Output = T>) -> T {
+    fn block_on<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> T {
         on_one_thread(task)
     }
 }
@@ -88,7 +90,7 @@ impl<M: Mode> Library for Aiomsg<M> {
     type Socket = Socket<M::Runtime>;
     type Message = Bytes;
 
-    fn block_on<T>(task: impl Future<Output = T>) -> T {
+    fn block_on<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> T {
         M::block_on(task)
     }
 

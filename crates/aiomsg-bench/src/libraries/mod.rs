@@ -17,6 +17,8 @@ pub mod zmq;
 
 use std::future::Future;
 
+use tokio::runtime::Builder;
+
 use clap::ValueEnum;
 
 use crate::library::Name;
@@ -37,6 +39,13 @@ pub fn all() -> Vec<Name> {
 }
 
 /// Runs a task on one thread of tokio.
-fn on_one_thread<T>(task: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(task)
+fn on_one_thread<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> T {
+    in_a_task(Builder::new_current_thread(), task)
+}
+
+/// Runs a task as one of those of a runtime, as a server does. The future of `block_on` is none: to wake it costs a look at
+/// the system, or another thread.
+fn in_a_task<T: Send + 'static>(mut builder: Builder, task: impl Future<Output = T> + Send + 'static) -> T {
+    let runtime = builder.enable_all().build().expect("a runtime");
+    runtime.block_on(runtime.spawn(task)).expect("no panic")
 }

@@ -9,9 +9,10 @@ use ::monocoque::zmq::{
     PubSocket, PullFanIn, PullSocket, PushSocket, RepSocket, ReqSocket, SocketOptions, SubSocket,
 };
 use bytes::Bytes;
+use send_wrapper::SendWrapper;
+use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 
-use super::on_one_thread;
 use crate::library::{Library, Role, Way};
 
 pub struct Monocoque;
@@ -32,54 +33,60 @@ async fn listen(address: &str) -> TcpListener {
     listener
 }
 
+async fn open(role: Role, way: Way, address: &str) -> Socket {
+    let lining_up = SocketOptions::default().with_write_coalescing(true);
+    match (role, way) {
+        (Role::Push | Role::Idle, Way::Connect) => Socket::Push(
+            PushSocket::connect_with_options(address, lining_up).await.expect("somebody listens"),
+        ),
+        (Role::Pull { senders: 1 }, Way::Bind) => {
+            let (stream, _) = listen(address).await.accept().await.expect("a peer");
+            Socket::Pull(PullSocket::from_tcp(stream).await.expect("a peer"), Vec::new())
+        }
+        (Role::Pull { senders } | Role::Hold { senders }, Way::Bind) => {
+            let listener = listen(address).await;
+            let workers = PullFanIn::accept_workers(&listener, senders, SocketOptions::default());
+            Socket::PullMany(workers.await.expect("peers"))
+        }
+        (Role::Publish { subscribers }, Way::Bind) => {
+            let mut socket =
+                PubSocket::bind_with_workers_opts(address, 1, lining_up).await.expect("a free port");
+            crate::ends::say_ready();
+            for _ in 0..subscribers {
+                socket.accept_subscriber().await.expect("a subscriber");
+            }
+            // It does not tell who has subscribed.
+            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+            Socket::Publish(socket)
+        }
+        (Role::Subscribe, Way::Connect) => {
+            let mut socket = SubSocket::connect(address).await.expect("somebody listens");
+            socket.subscribe(b"").await.expect("a subscriber");
+            Socket::Subscribe(socket, Vec::new())
+        }
+        (Role::Ask, Way::Connect) => {
+            Socket::Ask(ReqSocket::connect(&format!("tcp://{address}")).await.expect("somebody listens"))
+        }
+        (Role::Answer, Way::Bind) => {
+            crate::ends::say_ready();
+            Socket::Answer(RepSocket::bind(address).await.expect("a free port").1)
+        }
+        _ => panic!("it is not asked for this"),
+    }
+}
+
 impl Library for Monocoque {
     type Socket = Socket;
     type Message = Bytes;
 
-    fn block_on<T>(task: impl Future<Output = T>) -> T {
-        on_one_thread(LocalSet::new().run_until(task))
+    fn block_on<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> T {
+        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(LocalSet::new().run_until(task))
     }
 
     async fn open(role: Role, way: Way, address: &str) -> Socket {
-        let lining_up = SocketOptions::default().with_write_coalescing(true);
-        match (role, way) {
-            (Role::Push | Role::Idle, Way::Connect) => Socket::Push(
-                PushSocket::connect_with_options(address, lining_up).await.expect("somebody listens"),
-            ),
-            (Role::Pull { senders: 1 }, Way::Bind) => {
-                let (stream, _) = listen(address).await.accept().await.expect("a peer");
-                Socket::Pull(PullSocket::from_tcp(stream).await.expect("a peer"), Vec::new())
-            }
-            (Role::Pull { senders } | Role::Hold { senders }, Way::Bind) => {
-                let listener = listen(address).await;
-                let workers = PullFanIn::accept_workers(&listener, senders, SocketOptions::default());
-                Socket::PullMany(workers.await.expect("peers"))
-            }
-            (Role::Publish { subscribers }, Way::Bind) => {
-                let mut socket =
-                    PubSocket::bind_with_workers_opts(address, 1, lining_up).await.expect("a free port");
-                crate::ends::say_ready();
-                for _ in 0..subscribers {
-                    socket.accept_subscriber().await.expect("a subscriber");
-                }
-                // It does not tell who has subscribed.
-                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-                Socket::Publish(socket)
-            }
-            (Role::Subscribe, Way::Connect) => {
-                let mut socket = SubSocket::connect(address).await.expect("somebody listens");
-                socket.subscribe(b"").await.expect("a subscriber");
-                Socket::Subscribe(socket, Vec::new())
-            }
-            (Role::Ask, Way::Connect) => {
-                Socket::Ask(ReqSocket::connect(&format!("tcp://{address}")).await.expect("somebody listens"))
-            }
-            (Role::Answer, Way::Bind) => {
-                crate::ends::say_ready();
-                Socket::Answer(RepSocket::bind(address).await.expect("a free port").1)
-            }
-            _ => panic!("it is not asked for this"),
-        }
+        // Its futures are bound to their thread.
+        SendWrapper::new(open(role, way, address)).await
     }
 
     async fn send(socket: &mut Socket, payload: Bytes) {
@@ -97,7 +104,7 @@ impl Library for Monocoque {
         match socket {
             // This is how it connects again: it waits for its time to do so, and tries once.
             Socket::Push(socket) => {
-                drop(socket.send_with_reconnect(vec![payload]).await);
+                drop(SendWrapper::new(socket.send_with_reconnect(vec![payload])).await);
                 drop(socket.flush().await);
             }
             _ => panic!("it is not asked for this"),

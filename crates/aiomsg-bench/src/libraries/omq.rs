@@ -23,7 +23,7 @@ impl<const TRY: bool> Library for Omq<TRY> {
     type Socket = omq_tokio::Socket;
     type Message = OmqMessage;
 
-    fn block_on<T>(task: impl Future<Output = T>) -> T {
+    fn block_on<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> T {
         on_one_thread(task)
     }
 

@@ -66,7 +66,7 @@ impl Library for Raw {
     type Socket = Socket;
     type Message = Bytes;
 
-    fn block_on<T>(task: impl Future<Output = T>) -> T {
+    fn block_on<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> T {
         on_one_thread(task)
     }
 

@@ -30,7 +30,7 @@ impl Library for Rzmq {
     /// All connections of a process are told of each that comes, and one that lags 256 such events behind ends.
     const PAUSE: Duration = Duration::from_millis(50);
 
-    fn block_on<T>(task: impl Future<Output = T>) -> T {
+    fn block_on<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> T {
         on_one_thread(task)
     }
 

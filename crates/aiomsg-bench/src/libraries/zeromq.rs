@@ -57,7 +57,7 @@ impl Library for Zeromq {
     type Socket = Socket;
     type Message = ZeromqMessage;
 
-    fn block_on<T>(task: impl Future<Output = T>) -> T {
+    fn block_on<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> T {
         on_one_thread(task)
     }
 

@@ -25,7 +25,7 @@ impl Library for Zmq {
     type Socket = zmq::Socket;
     type Message = ZmqMessage;
 
-    fn block_on<T>(task: impl Future<Output = T>) -> T {
+    fn block_on<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> T {
         on_one_thread(task)
     }
 
