@@ -102,8 +102,13 @@ impl State {
             Recipient::Peer(identity) if !self.is_peer_turn(identity, place) => {
                 self.wait_for_peer(identity, place, cx);
             }
-            Recipient::Mode | Recipient::Peer(_) => self.senders.wait(&mut place.socket, cx.waker()),
+            Recipient::Mode | Recipient::Peer(_) => self.wait_for_socket(place, cx),
         }
+    }
+
+    fn wait_for_socket(&mut self, place: &mut Place, cx: &Context<'_>) {
+        self.senders.wait(&mut place.socket, cx.waker());
+        self.read_on();
     }
 
     fn is_peer_turn(&self, identity: Identity, place: &Place) -> bool {
@@ -114,6 +119,7 @@ impl State {
     fn wait_for_peer(&mut self, identity: Identity, place: &mut Place, cx: &Context<'_>) {
         self.leave_socket(place);
         self.peer_senders.entry(identity).or_default().wait(&mut place.peer, cx.waker());
+        self.read_on();
     }
 }
 
@@ -168,7 +174,7 @@ impl Send<'_> {
             match (state.submit(now, order, message), to) {
                 (Err(SendError::Full(message)), _) => {
                     *payload = Some(message);
-                    state.senders.wait(&mut place.socket, cx.waker());
+                    state.wait_for_socket(place, cx);
                     Some(Poll::Pending)
                 }
                 (Err(SendError::PeerFull(message)), Recipient::Peer(identity)) => {

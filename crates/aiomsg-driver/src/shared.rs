@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError};
 use std::task::Waker;
+use std::time::Duration;
 
 #[cfg(not(shuttle))]
 use std::sync::{
@@ -34,6 +35,10 @@ pub(crate) type Wakes = SmallVec<[Waker; 4]>;
 /// With so many bytes of messages received and not taken, no more is read before the application has taken most of them.
 /// What is taken soon is still in the caches of the processor, and what is not read holds the sender back.
 pub(crate) const READ_AHEAD: usize = 16 * 1024;
+
+/// Reading is put off for no longer than this: then something is read, whatever the application does. It is less where a
+/// peer is taken for dead soon, since what is not read looks like silence.
+const PUT_OFF_MOST: Duration = Duration::from_secs(1);
 
 /// A socket as all its tasks share it.
 pub(crate) struct Shared {
@@ -70,6 +75,8 @@ pub(crate) struct State {
     pub(crate) links: FxHashMap<ConnectionId, LinkTask>,
     /// Connections that are not read until the application has taken what there is.
     put_off: Vec<ConnectionId>,
+    /// When these are looked at, if not before.
+    read_on_at: Option<Instant>,
     /// Counts how often the application took something, or was woken to do so.
     taking: u64,
     pub(crate) dials: BTreeMap<DialId, DialTask>,
@@ -105,6 +112,8 @@ pub(crate) struct LinkTask {
     pub(crate) idle: bool,
     /// It is among those that are put off.
     put_off: bool,
+    /// It is read once, whatever the application does.
+    overdue: bool,
 }
 
 /// The task that serves a dial.
@@ -132,6 +141,7 @@ impl Shared {
                 now,
                 links: FxHashMap::default(),
                 put_off: Vec::new(),
+                read_on_at: None,
                 taking: 0,
                 dials: BTreeMap::new(),
                 listeners: BTreeMap::new(),
@@ -303,10 +313,19 @@ impl State {
         self.core.has_output() || !self.woken.is_empty() || self.is_due_earlier()
     }
 
+    /// When the timer task is to do something.
+    #[inline]
+    fn next_deadline(&self) -> Option<Instant> {
+        match (self.core.poll_timeout(), self.read_on_at) {
+            (Some(due), Some(at)) => Some(due.min(at)),
+            (due, at) => due.or(at),
+        }
+    }
+
     /// Whether something is due before the timer task wakes up by itself.
     #[inline]
     fn is_due_earlier(&self) -> bool {
-        match (self.core.poll_timeout(), self.timer_armed) {
+        match (self.next_deadline(), self.timer_armed) {
             (Some(due), Some(armed)) => due < armed,
             (due, None) => due.is_some(),
             (None, Some(_)) => false,
@@ -319,6 +338,7 @@ impl State {
             waker: waker.clone(),
             idle: false,
             put_off: false,
+            overdue: false,
         });
         if !link.waker.will_wake(waker) {
             link.waker.clone_from(waker);
@@ -334,20 +354,24 @@ impl State {
     }
 
     /// Puts reading off on a connection until the application has taken what there is. Not if that is little, and not for
-    /// one that has taken nothing since reading was last not put off for it, which `before` tells: others may wait for what is
-    /// behind. Acknowledgements are not left waiting, whatever the application does.
+    /// one that has taken nothing since reading was last not put off for it, which `before` tells, or that waits to send: others
+    /// may wait for what is behind. Acknowledgements are not left waiting, whatever the application does.
     pub(crate) fn put_off(&mut self, id: ConnectionId, before: &mut u64) -> bool {
         if self.core.receive_held().bytes <= READ_AHEAD {
             return false;
         }
         let takes = core::mem::replace(before, self.taking) != self.taking;
-        if !takes || self.core.awaits_acknowledgement(id) {
+        let overdue = self.links.get_mut(&id).is_some_and(|link| core::mem::take(&mut link.overdue));
+        let sends = !self.senders.is_empty() || !self.peer_senders.is_empty();
+        if !takes || overdue || sends || self.core.awaits_acknowledgement(id) {
             return false;
         }
         if let Some(link) = self.links.get_mut(&id)
             && !core::mem::replace(&mut link.put_off, true)
         {
             self.put_off.push(id);
+            let most = self.core.config().silence_deadline() / 4;
+            self.read_on_at.get_or_insert(self.now + most.min(PUT_OFF_MOST));
         }
         true
     }
@@ -359,11 +383,16 @@ impl State {
         }
         self.core.poll_received(now, inbox);
         if !self.put_off.is_empty() && self.core.receive_held().bytes <= READ_AHEAD / 2 {
-            for id in self.put_off.drain(..) {
-                if let Some(link) = self.links.get_mut(&id) {
-                    link.put_off = false;
-                    self.woken.push(link.waker.clone());
-                }
+            self.read_on();
+        }
+    }
+
+    /// Has all connections look whether they are to be read on which that was put off.
+    pub(crate) fn read_on(&mut self) {
+        for id in self.put_off.drain(..) {
+            if let Some(link) = self.links.get_mut(&id) {
+                link.put_off = false;
+                self.woken.push(link.waker.clone());
             }
         }
     }
@@ -449,9 +478,25 @@ impl State {
         self.core.close_report().is_some()
     }
 
+    /// Does what is due.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if self.read_on_at.is_some_and(|at| at <= now) {
+            self.read_on_at = None;
+            for id in &self.put_off {
+                if let Some(link) = self.links.get_mut(id) {
+                    link.overdue = true;
+                }
+            }
+            self.read_on();
+        }
+        if self.core.poll_timeout().is_some_and(|due| due <= now) {
+            self.core.handle_timeout(now);
+        }
+    }
+
     /// Sets the timer task to the next deadline, which is returned.
     pub(crate) fn arm_timer(&mut self, waker: &Waker) -> Option<Instant> {
-        self.timer_armed = self.core.poll_timeout();
+        self.timer_armed = self.next_deadline();
         self.timer = Some(waker.clone());
         self.timer_armed
     }

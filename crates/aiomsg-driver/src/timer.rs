@@ -51,9 +51,7 @@ impl<T: Timer + Unpin> Future for TimerDriver<T> {
         for _ in 0..ROUNDS {
             // Whether something is due is for the clock to say; the timer only wakes us.
             let next = this.shared.with_time(|state, now| {
-                if state.core.poll_timeout().is_some_and(|due| due <= now) {
-                    state.core.handle_timeout(now);
-                }
+                state.handle_timeout(now);
                 if state.is_closed() { None } else { Some(state.arm_timer(cx.waker())) }
             });
             match next {

@@ -331,6 +331,12 @@ impl Config {
         self.connect_timeout
     }
 
+    /// The time after which a peer that sends nothing is taken for dead. Set by [`Config::heartbeat_timeout`], used by
+    /// adapters.
+    pub fn silence_deadline(&self) -> Duration {
+        self.heartbeat_timeout
+    }
+
     /// Reports the first setting that contradicts itself or another.
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         let spans = [

@@ -222,6 +222,12 @@ async fn vanish(mode: Mode, size: usize, pause: Duration) {
     check_death(&what, &proxy.back, within("the end", lost_ends).await.expect("no panic"));
     // What was on its way to the one goes to the other.
     wait_until("all is acknowledged", || sender.metrics().send_held.messages == 0).await;
+    // It is acknowledged when it is taken, which is just before it is noted.
+    wait_until("all is noted", || {
+        let (at_lost, at_other) = (at_lost.lock().expect("no panic"), at_other.lock().expect("no panic"));
+        (0..sent).all(|number| at_lost.contains(&number) || at_other.contains(&number))
+    })
+    .await;
     let metrics = sender.metrics();
     let (at_lost, at_other) = (at_lost.lock().expect("no panic"), at_other.lock().expect("no panic"));
     let twice = at_lost.intersection(&at_other).count();
@@ -232,7 +238,6 @@ async fn vanish(mode: Mode, size: usize, pause: Duration) {
         at_other.len(),
         metrics.resent.messages
     ));
-    assert!((0..sent).all(|number| at_lost.contains(&number) || at_other.contains(&number)));
     assert_eq!((metrics.accepted.messages, metrics.acknowledged.messages), (sent, sent));
     assert_eq!(metrics.dropped_undeliverable.messages + metrics.dropped_expired.messages, 0);
     assert_eq!(metrics.handed_over.messages + metrics.dropped_at_close.messages, 0);
