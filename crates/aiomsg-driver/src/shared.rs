@@ -371,7 +371,8 @@ impl State {
         {
             self.put_off.push(id);
             let most = self.core.config().silence_deadline() / 4;
-            self.read_on_at.get_or_insert(self.now + most.min(PUT_OFF_MOST));
+            let at = self.now + most.min(PUT_OFF_MOST);
+            self.read_on_at.get_or_insert(at);
         }
         true
     }
