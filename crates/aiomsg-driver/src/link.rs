@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use aiomsg_proto::{Batch, CloseReason, ConnectionId, Instant, LinkState, Usage};
+use aiomsg_proto::{Batch, CloseReason, ConnectionId, Instant, LinkState};
 use smallvec::SmallVec;
 
 use crate::io::Link;
@@ -46,8 +46,8 @@ struct Advice {
     state: LinkState,
     /// So many bytes may be read at most.
     most: usize,
-    /// Messages that were received and not taken, on all connections.
-    unread: Usage,
+    /// Bytes of messages that were received and not taken, on all connections.
+    unread: usize,
 }
 
 /// One poll of the future.
@@ -67,7 +67,7 @@ impl<L: Link> LinkDriver<L> {
             link,
             batch: Batch::default(),
             reader: Reader::new(),
-            advice: Advice { state: LinkState::Open, most: 0, unread: Usage::default() },
+            advice: Advice { state: LinkState::Open, most: 0, unread: 0 },
             read: false,
             wrote: false,
             taking: 0,
@@ -79,7 +79,7 @@ impl<L: Link> LinkDriver<L> {
     /// Whether reading is put off until the application has taken what there is. The task is woken then.
     fn is_put_off(&mut self) -> bool {
         let Self { shared, id, advice, taking, .. } = self;
-        advice.unread.bytes > READ_AHEAD && shared.with_sending(|state| state.put_off(*id, taking))
+        advice.unread > READ_AHEAD && shared.with_sending(|state| state.put_off(*id, taking))
     }
 
     /// Tells the core what was done, and asks what to do: all in one step, unless neither side has anything new.
@@ -107,7 +107,7 @@ impl<L: Link> LinkDriver<L> {
             *advice = Advice {
                 state: state.core.link_state(id),
                 most: state.core.wants_read(id, &reader.buffer),
-                unread: state.core.receive_held(),
+                unread: state.core.receive_held().bytes,
             };
         };
         shared.with_then(consult, |state| state.rest(id));
@@ -211,7 +211,7 @@ impl<L: Link> LinkDriver<L> {
         let wrote = self.write(turn.cx).inspect_err(|_| self.drain(turn, most))?;
         let resumed = before == 0 && most > 0;
         let more = read && most > 0 && self.is_readable(turn);
-        let ahead = more && unread.bytes > READ_AHEAD;
+        let ahead = more && unread > READ_AHEAD;
         if wrote || resumed || (more && !ahead) {
             return Ok(true);
         }

@@ -241,7 +241,8 @@ macro_rules! with_settings {
             /// more than 64 KiB that would take more than half of what is free arrives beside this, one at a time.
             ///
             /// The adapters fill it for an application that takes nothing. For one that takes messages, little is read
-            /// ahead: the rest stays with the system, and holds the sender back.
+            /// ahead, 16 KiB and one read of each connection of up to 96 KiB or a message: the rest stays with the
+            /// system, and holds the sender back.
             ///
             /// Default: 65,536 messages, 64 MiB. At least 1 message and 1 byte.
             receive_buffer: Limit = Limit::new(65_536, 64 * (1 << 20));

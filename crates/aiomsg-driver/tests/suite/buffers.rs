@@ -51,6 +51,15 @@ impl Bench {
         bench
     }
 
+    /// Much has come, and the application takes what comes.
+    fn taking() -> Self {
+        let bench = Self::new();
+        bench.burst();
+        bench.put(&data(&[1; 16]));
+        let _ = bench.take();
+        bench
+    }
+
     fn put(&self, bytes: &[u8]) {
         self.input.inject(bytes);
         self.world.settle();
@@ -234,10 +243,7 @@ fn a_small_message_that_fits_behind_others_keeps_little() {
 #[test]
 fn an_application_that_takes_has_little_read_ahead() {
     const MUCH: usize = 30_000;
-    let bench = Bench::new();
-    bench.burst();
-    bench.put(&data(&[1; 16]));
-    let _ = bench.take();
+    let bench = Bench::taking();
     let before = bench.input.bytes_read();
     bench.put(&data(&[1; 16]).repeat(MUCH));
     let read = bench.input.bytes_read() - before;
@@ -262,10 +268,7 @@ fn an_application_that_takes_nothing_has_everything_read() {
 #[test]
 fn an_application_that_stops_taking_has_everything_read_soon() {
     const MUCH: usize = 30_000;
-    let bench = Bench::new();
-    bench.burst();
-    bench.put(&data(&[1; 16]));
-    let _ = bench.take();
+    let bench = Bench::taking();
     bench.put(&data(&[1; 16]).repeat(MUCH));
     assert!(bench.input.len() > 0, "it is put off");
     bench.world.pass(Duration::from_secs(2));
@@ -275,10 +278,7 @@ fn an_application_that_stops_taking_has_everything_read_soon() {
 /// What is not read is not silence.
 #[test]
 fn a_peer_is_not_taken_for_dead_while_reading_is_put_off() {
-    let bench = Bench::new();
-    bench.burst();
-    bench.put(&data(&[1; 16]));
-    let _ = bench.take();
+    let bench = Bench::taking();
     bench.put(&data(&[1; 16]).repeat(200_000));
     // Nothing is written, either, so that nothing else has the connection looked at.
     bench.world.wire(0).back.set_capacity(0);
