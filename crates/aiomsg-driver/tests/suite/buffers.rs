@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use aiomsg_driver::{Handle, Link, Receipt};
+use aiomsg_driver::{Handle, Identity, Limit, Link, Receipt};
 use bytes::{Bytes, BytesMut};
 
 use crate::support::{Pipe, World, config, message};
@@ -273,6 +273,32 @@ fn an_application_that_stops_taking_has_everything_read_soon() {
     assert!(bench.input.len() > 0, "it is put off");
     bench.world.pass(Duration::from_secs(2));
     assert_eq!(bench.far.metrics().receive_held.messages, MUCH);
+}
+
+/// What makes room may be behind what nobody takes meanwhile.
+#[test]
+fn an_application_that_waits_to_send_has_everything_read() {
+    const MUCH: usize = 30_000;
+    let world = World::new(1);
+    let far = world.socket(config().peer_queue(Limit::new(100, 100_000)));
+    world.listen(&far, "far");
+    let (_talks, talks) = world.raw("far");
+    let (_stalls, stalls) = world.raw("far");
+    talks.out.inject(&hello(200));
+    stalls.out.inject(&hello(201));
+    world.settle();
+    stalls.back.set_capacity(0);
+    let socket = far.clone();
+    world.spawn("passes on", async move {
+        while let Ok(message) = socket.recv().await {
+            socket.send_to(Identity::from_bytes([201; 16]), message).await.expect("open");
+        }
+    });
+    world.settle();
+    talks.out.inject(&data(&[1; 16]).repeat(MUCH));
+    world.settle();
+    assert!(far.metrics().receive_held.messages > MUCH / 2, "it waits for room");
+    assert_eq!(talks.out.len(), 0);
 }
 
 /// What is not read is not silence.
