@@ -455,3 +455,19 @@ fn a_publisher_that_nobody_reads_still_sends() {
     }
     assert_eq!(scene.net.received(friend).len(), 100);
 }
+
+/// To have the memory of each read anew from the system costs more than reading.
+#[test]
+fn what_was_read_into_can_be_read_into_again_when_the_messages_are_gone() {
+    let (mut socket, id) = bare(Limit::new(1_000, MIB));
+    let frames = wire::data(&[9; 1_000]).repeat(100);
+    let mut buffer = BytesMut::with_capacity(frames.len());
+    buffer.extend_from_slice(&frames);
+    socket.handle_received(Instant::EPOCH, id, &mut buffer);
+    let mut inbox = Inbox::default();
+    socket.poll_received(Instant::EPOCH, &mut inbox);
+    assert_eq!((inbox.len(), buffer.len()), (100, 0), "the frames filled the buffer to its end");
+    assert!(!buffer.try_reclaim(frames.len()), "messages are in it");
+    assert_eq!(inbox.by_ref().count(), 100);
+    assert!(buffer.try_reclaim(frames.len()));
+}

@@ -25,17 +25,21 @@ pub(crate) struct Buffers(Mutex<Vec<BytesMut>>);
 impl Buffers {
     /// An empty one with room for `size` bytes, and no more.
     pub(crate) fn take(&self, size: usize) -> BytesMut {
-        let kept = {
-            let mut kept = self.lock();
-            let free = kept.iter_mut().position(|buffer| buffer.try_reclaim(size));
-            free.map(|place| kept.remove(place))
-        };
-        let mut buffer = kept.unwrap_or_else(|| BytesMut::with_capacity(size));
+        let mut buffer = self.take_kept(size).unwrap_or_else(|| BytesMut::with_capacity(size));
         if buffer.capacity() > size {
             // What is behind comes back when all of it is reclaimed.
             drop(buffer.split_off(size));
         }
         buffer
+    }
+
+    fn take_kept(&self, size: usize) -> Option<BytesMut> {
+        if !WORTHWHILE.contains(&size) {
+            return None;
+        }
+        let mut kept = self.lock();
+        let free = kept.iter_mut().position(|buffer| buffer.try_reclaim(size))?;
+        Some(kept.remove(free))
     }
 
     /// Keeps one that was read into, in place of another if there are enough. It had `size` bytes before anything was cut

@@ -9,23 +9,19 @@ use bytes::BytesMut;
 use crate::buffers::Buffers;
 use crate::io::Link;
 
-/// The first read of a connection that has become readable, in bytes. Reads that fill their buffer double the next.
-const FIRST_READ: usize = 4 * 1024;
-
 /// The largest read, in bytes, but for a frame that is longer.
 pub(crate) const LARGEST_READ: usize = 96 * 1024;
 
 /// From this length on, copying the part of a frame that has arrived costs more than reading the rest of it by itself.
 const LONG_FRAME: usize = 16 * 1024;
 
-/// What was read and not taken by the core, and how much to read next.
+/// What was read and not taken by the core.
 #[derive(Debug)]
 pub(crate) struct Reader {
     /// Bytes that the core has left: a frame that has not arrived in full, or what it has no room for.
     pub(crate) buffer: BytesMut,
     /// Bytes of that buffer before anything was cut off it: so much is held by whatever is in it.
     whole: usize,
-    next_read: usize,
     /// Bytes of the latest frame that was seen to arrive in parts, if it is a long one. Those that follow are often as
     /// long.
     long_frame: usize,
@@ -33,7 +29,7 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) fn new() -> Self {
-        Self { buffer: BytesMut::new(), whole: 0, next_read: FIRST_READ, long_frame: 0 }
+        Self { buffer: BytesMut::new(), whole: 0, long_frame: 0 }
     }
 
     /// Reads at most `most` bytes behind what is left in the buffer.
@@ -45,37 +41,30 @@ impl Reader {
         most: usize,
     ) -> Poll<io::Result<usize>> {
         self.make_room(buffers, most);
-        let room = self.room();
         let result = link.poll_read(cx, &mut self.buffer);
-        if let Poll::Ready(Ok(read)) = &result {
-            self.adapt(*read, room);
-        }
         self.trim(buffers);
         result
-    }
-
-    fn room(&self) -> usize {
-        self.buffer.capacity() - self.buffer.len()
     }
 
     /// Sees to it that there is room for what is to be read next, and, but for a large message on its way, for no more
     /// than `most` bytes.
     fn make_room(&mut self, buffers: &Buffers, most: usize) {
+        let held = self.buffer.len();
         let rest = self.rest_of_frame();
-        let size = self.size(rest).min(most);
-        let room = self.room();
-        if self.buffer.len() > LARGEST_READ {
-            if room == 0 || room < size.min(rest) {
+        let size = self.size(held, rest).min(held.saturating_add(most));
+        let room = self.buffer.capacity() - held;
+        if held > LARGEST_READ {
+            if room == 0 || room < (size - held).min(rest) {
                 // To be copied at each read would cost the square of its length.
-                self.buffer.reserve(size);
+                self.buffer.reserve(size - held);
                 self.whole = self.whole.max(self.buffer.capacity());
             }
             return;
         }
-        let is_long = rest.max(self.buffer.len()) >= LONG_FRAME;
-        let has_room = if is_long { room >= rest } else { room >= size / 4 };
+        let is_long = rest.max(held) >= LONG_FRAME;
+        let has_room = if is_long { room >= rest } else { room >= LARGEST_READ / 4 };
         if room == 0 || room > most || !has_room {
-            let mut fresh = buffers.take(self.buffer.len() + size);
+            let mut fresh = buffers.take(size);
             let whole = fresh.capacity();
             fresh.extend_from_slice(&self.buffer);
             self.replace(buffers, fresh, whole);
@@ -90,14 +79,15 @@ impl Reader {
         length.saturating_sub(self.buffer.len())
     }
 
-    /// How much to read, when `rest` bytes are missing of a frame. Of long frames, as many as fit and no part of a further
-    /// one, which would have to be copied to where the rest of it is read. A frame that is longer than all that gets room
-    /// as its bytes come, not as its length was announced.
-    fn size(&self, rest: usize) -> usize {
-        let size = self.next_read.max(self.buffer.len().min(LARGEST_READ));
-        match size.checked_sub(rest).and_then(|beside| beside.checked_div(self.long_frame)) {
-            Some(further) if rest + further > 0 => rest + further * self.long_frame,
-            Some(_) | None => size,
+    /// How much the buffer is to hold, when `held` bytes are in it, and `rest` are missing of the first frame. Of long frames,
+    /// as many as fit and no part of a further one, which would have to be copied to where the rest of it is read. A frame
+    /// that is longer than all that gets room as its bytes come, not as its length was announced.
+    fn size(&self, held: usize, rest: usize) -> usize {
+        let end = held.saturating_add(rest);
+        match LARGEST_READ.checked_sub(end).map(|room| room.checked_div(self.long_frame)) {
+            Some(Some(further)) if rest + further > 0 => end + further * self.long_frame,
+            Some(_) => LARGEST_READ.max(held + 1),
+            None => held + rest.clamp(1, LARGEST_READ),
         }
     }
 
@@ -115,16 +105,6 @@ impl Reader {
     fn replace(&mut self, buffers: &Buffers, buffer: BytesMut, whole: usize) {
         let used = core::mem::replace(&mut self.buffer, buffer);
         let size = core::mem::replace(&mut self.whole, whole);
-        if self.next_read > FIRST_READ {
-            buffers.give_back(used, size);
-        }
-    }
-
-    fn adapt(&mut self, read: usize, room: usize) {
-        if read == room {
-            self.next_read = (room * 2).min(LARGEST_READ).max(self.next_read);
-        } else if read < room / 4 {
-            self.next_read = (self.next_read / 2).max(FIRST_READ);
-        }
+        buffers.give_back(used, size);
     }
 }

@@ -36,6 +36,9 @@ const HANDSHAKE_READ: usize = 4 * 1024;
 /// What a link may read ahead of an open connection, in bytes. A partial frame longer than that is read to its end.
 const OPEN_READ: usize = 256 * 1024;
 
+/// A buffer of so many bytes is not worth being read into again.
+const SMALL: usize = 4 * 1024;
+
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -231,7 +234,8 @@ impl Connection {
         }
         let frames = match end {
             0 => None,
-            _ if end == buffer.len() => Some(core::mem::take(buffer)),
+            // Little that is all there is changes hands. What is larger is cut off, so that it can be read into again.
+            _ if end == buffer.capacity() && end <= SMALL => Some(core::mem::take(buffer)),
             _ => Some(buffer.split_to(end)),
         };
         self.left_over = buffer.len();
@@ -512,7 +516,7 @@ impl Connection {
         self.outbox.queued()
     }
 
-    fn wants_transmit(&self) -> bool {
+    pub(crate) fn wants_transmit(&self) -> bool {
         match self.phase {
             Phase::Open => self.outbox.wants_transmit(),
             Phase::Introducing { .. }
