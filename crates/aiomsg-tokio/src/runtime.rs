@@ -5,16 +5,16 @@ use std::io::{self, IoSlice};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use aiomsg_driver::{Clock, Link, Listener, Runtime, Timer};
+use aiomsg_driver::{Clock, Link, Listener, Runtime};
 use aiomsg_proto::Instant;
 use bytes::BytesMut;
 use tokio::io::AsyncWrite;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime;
-use tokio::time::Sleep;
 use tokio_util::io::poll_read_buf;
+
+use crate::timer::SocketTimer;
 
 /// Connections that the system keeps for us until they are accepted. Many clients come back at once after an outage.
 const BACKLOG: u32 = 4_096;
@@ -46,7 +46,7 @@ impl Clock for Tokio {
 impl Runtime for Tokio {
     type Link = TcpLink;
     type Listener = TcpListener;
-    type Timer = SleepTimer;
+    type Timer = SocketTimer;
 
     fn current() -> Option<Self> {
         runtime::Handle::try_current().ok().map(Self::on)
@@ -56,9 +56,9 @@ impl Runtime for Tokio {
         self.handle.spawn(task);
     }
 
-    fn timer(&self) -> SleepTimer {
+    fn timer(&self) -> SocketTimer {
         let _entered = self.handle.enter();
-        SleepTimer { epoch: self.epoch, sleep: Box::pin(tokio::time::sleep(Duration::ZERO)) }
+        SocketTimer::new(self.epoch)
     }
 
     async fn resolve(&self, name: &str) -> io::Result<Vec<SocketAddr>> {
@@ -140,23 +140,6 @@ impl Listener for TcpListener {
 /// A connection failed that was just accepted: its peer has gone.
 fn lost(error: io::Error) -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, error)
-}
-
-/// A timer that is set anew only when the deadline changes.
-#[derive(Debug)]
-pub struct SleepTimer {
-    epoch: tokio::time::Instant,
-    sleep: Pin<Box<Sleep>>,
-}
-
-impl Timer for SleepTimer {
-    fn poll_until(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
-        let deadline = self.epoch + at.saturating_duration_since(Instant::EPOCH);
-        if self.sleep.deadline() != deadline {
-            self.sleep.as_mut().reset(deadline);
-        }
-        self.sleep.as_mut().poll(cx)
-    }
 }
 
 #[cfg(test)]

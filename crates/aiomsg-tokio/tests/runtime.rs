@@ -93,6 +93,28 @@ fn a_runtime_that_ends_leaves_sockets_that_can_be_dropped() {
     }
 }
 
+/// While a timer of the runtime is set, each wait of the runtime costs more.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_socket_sets_no_timer_of_the_runtime() {
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        // Where one that is set panics.
+        let runtime = Builder::new_current_thread().enable_io().build().expect("a runtime");
+        runtime.block_on(async {
+            let client = socket();
+            let mut events = client.events();
+            let nobody = TcpListener::bind(LOCAL).expect("a free port").local_addr().expect("bound");
+            client.connect(nobody).expect("an address");
+            for _ in 0..3 {
+                while !matches!(events.recv().await, Some(Event::Retrying { .. })) {}
+            }
+        });
+        tell.send(()).expect("it is awaited");
+    });
+    told.recv_timeout(PATIENCE).expect("it is tried again and again, each time after a while");
+}
+
 /// Tests of applications pause the time of the runtime. Then hours pass as fast as nothing else is to be done.
 #[tokio::test(start_paused = true)]
 async fn paused_time_passes_for_sockets_too() {
