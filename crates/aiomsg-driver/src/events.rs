@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 use aiomsg_proto::Event;
 use futures_core::Stream;
 
-use crate::shared::{Shared, Wakes};
-use crate::waiters::{Ticket, Waiters};
+use crate::shared::Shared;
+use crate::waiters::{Ticket, Waiters, Wakes};
 
 /// Events that are kept for watchers who have not taken them, at most.
 const CAPACITY: u64 = 1_024;

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use futures_core::Stream;
 
 use crate::message::acknowledge;
-use crate::shared::{Shared, State, Wakes};
-use crate::waiters::{Ticket, Waiters};
+use crate::shared::{Shared, State};
+use crate::waiters::{Ticket, Waiters, Wakes};
 
 /// After this many messages taken, the core is told, so that reading may go on.
 const SETTLE: usize = 64;
@@ -58,7 +58,7 @@ pub(crate) fn try_recv(shared: &Shared) -> Result<Option<Received>, Closed> {
 pub(crate) fn take_now(shared: &Shared) -> Result<Option<Received>, Closed> {
     shared.with_inbox(|inbox, wakes| match take(shared, inbox, wakes, Inbox::next) {
         Some(message) => Ok(Some(message)),
-        None => shared.with_time_into(wakes, |state, now| match refill(state, now, inbox) {
+        None => shared.with_taking(wakes, |state, now| match refill(state, now, inbox) {
             None if state.core.is_closing() => Err(Closed),
             message => Ok(message),
         }),
@@ -75,7 +75,7 @@ fn take<T>(
 ) -> Option<T> {
     let message = next(inbox)?;
     if inbox.is_empty() || inbox.unsettled() >= SETTLE {
-        shared.with_time_into(wakes, |state, now| state.exchange(now, inbox));
+        shared.with_taking(wakes, |state, now| state.exchange(now, inbox));
     }
     Some(message)
 }
@@ -84,7 +84,7 @@ fn take<T>(
 pub(crate) fn settle(shared: &Shared) {
     shared.with_inbox(|inbox, wakes| {
         if inbox.unsettled() > 0 {
-            shared.with_time_into(wakes, |state, now| state.exchange(now, inbox));
+            shared.with_taking(wakes, |state, now| state.exchange(now, inbox));
         }
     });
 }
@@ -114,22 +114,11 @@ impl Receiver {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let (polled, more) = shared.with_inbox(|inbox, wakes| {
-            let polled = match take(shared, inbox, wakes, Inbox::next) {
-                Some(message) => Poll::Ready(Ok(message)),
-                None => shared.with_time_into(wakes, |state, now| {
-                    if let Some(message) = refill(state, now, inbox) {
-                        return Poll::Ready(Ok(message));
-                    }
-                    if state.core.is_closing() {
-                        return Poll::Ready(Err(Closed));
-                    }
-                    state.receivers(self.stays).wait(&mut self.ticket, cx.waker());
-                    Poll::Pending
-                }),
-            };
-            (polled, !inbox.is_empty())
-        });
+        let (polled, more) =
+            shared.with_inbox(|inbox, wakes| match take(shared, inbox, wakes, Inbox::next) {
+                Some(message) => (Poll::Ready(Ok(message)), !inbox.is_empty()),
+                None => (shared.with_taking(wakes, |state, now| self.look(state, now, inbox, cx)), false),
+            });
         // Not exact when several take at once, and need not be.
         let in_a_row = if polled.is_ready() { in_a_row + 1 } else { 0 };
         shared.taken_in_a_row.store(in_a_row, Ordering::Relaxed);
@@ -139,24 +128,42 @@ impl Receiver {
         polled
     }
 
-    /// Stops waiting. A task that was woken and does not take what it was woken for, or leaves something behind, has
-    /// the next one look.
+    /// Takes a message that the core has, or waits for one.
+    fn look(
+        &mut self,
+        state: &mut State,
+        now: Instant,
+        inbox: &mut Inbox,
+        cx: &Context<'_>,
+    ) -> Poll<Result<Received, Closed>> {
+        let result = match refill(state, now, inbox) {
+            Some(message) => Ok(message),
+            None if state.core.is_closing() => Err(Closed),
+            None => {
+                state.receivers(self.stays).wait(&mut self.ticket, cx.waker());
+                return Poll::Pending;
+            }
+        };
+        self.stop_waiting(state, !inbox.is_empty());
+        Poll::Ready(result)
+    }
+
     #[inline]
     fn leave(&mut self, shared: &Shared, more: bool) {
         if self.ticket.is_some() || (more && shared.receivers_waiting.load(Ordering::Relaxed) > 0) {
-            self.leave_others(shared, more);
+            shared.with(|state| self.stop_waiting(state, more));
         }
     }
 
-    fn leave_others(&mut self, shared: &Shared, more: bool) {
+    /// Stops waiting. A task that was woken and does not take what it was woken for, or leaves something behind, has
+    /// the next one look.
+    fn stop_waiting(&mut self, state: &mut State, more: bool) {
         let Self { ticket, stays } = self;
-        shared.with(|state| {
-            let waited = ticket.is_some();
-            let was_woken = waited && !state.receivers(*stays).leave(ticket);
-            if more || (was_woken && !*stays) {
-                state.wake_receivers();
-            }
-        });
+        let waited = ticket.is_some();
+        let was_woken = waited && !state.receivers(*stays).leave(ticket);
+        if more || (was_woken && !*stays) {
+            state.wake_receivers();
+        }
     }
 }
 

@@ -21,16 +21,12 @@ use shuttle::sync::{
 
 use aiomsg_proto::{ConnectionId, DialId, Event, Identity, Inbox, Instant, Ready, ReceiptId, Socket};
 use rustc_hash::FxHashMap;
-use smallvec::SmallVec;
 
 use crate::buffers::Buffers;
 use crate::events::EventLog;
 use crate::io::Clock;
 use crate::receipt::ReceiptState;
-use crate::waiters::Waiters;
-
-/// Tasks to be woken once the lock is released: mostly one or two, which need no memory.
-pub(crate) type Wakes = SmallVec<[Waker; 4]>;
+use crate::waiters::{Waiters, Wakes};
 
 /// With so many bytes of messages received and not taken, no more is read before the application has taken most of them.
 /// What is taken soon is still in the caches of the processor, and what is not read holds the sender back.
@@ -155,7 +151,7 @@ impl Shared {
                 watchers: Waiters::default(),
                 events: EventLog::default(),
                 receipts: FxHashMap::default(),
-                woken: Wakes::new(),
+                woken: Wakes::default(),
                 sent_in_a_row: 0,
             }),
             inbox: Mutex::new(Inbox::default()),
@@ -176,9 +172,9 @@ impl Shared {
         change: impl FnOnce(&mut State) -> R,
         then: impl FnOnce(&mut State),
     ) -> R {
-        let mut wakes = Wakes::new();
+        let mut wakes = Wakes::default();
         let result = self.change_into(&mut wakes, change, then);
-        wake_all(wakes);
+        wakes.wake_all();
         result
     }
 
@@ -206,10 +202,10 @@ impl Shared {
         if !state.has_output() {
             return result;
         }
-        let mut wakes = Wakes::new();
+        let mut wakes = Wakes::default();
         Self::pump(&mut state, &mut wakes);
         drop(state);
-        wake_all(wakes);
+        wakes.wake_all();
         result
     }
 
@@ -222,16 +218,18 @@ impl Shared {
         })
     }
 
-    /// As [`with_time`](Self::with_time), for who holds the inbox: the tasks are woken when that is released.
-    pub(crate) fn with_time_into<R>(
+    /// As [`with`](Self::with), for who holds the inbox: the tasks are woken when that is released. The time is that of the
+    /// latest event, or the true one where it matters.
+    pub(crate) fn with_taking<R>(
         &self,
         wakes: &mut Wakes,
         change: impl FnOnce(&mut State, Instant) -> R,
     ) -> R {
-        let now = self.clock.now();
         let change = |state: &mut State| {
-            let now = state.note_time(now);
-            change(state, now)
+            if state.core.is_holding_back() {
+                state.note_time(self.clock.now());
+            }
+            change(state, state.now)
         };
         self.change_into(wakes, change, |_| ())
     }
@@ -239,12 +237,12 @@ impl Shared {
     /// Takes messages, and wakes when the inbox is released.
     #[inline]
     pub(crate) fn with_inbox<R>(&self, take: impl FnOnce(&mut Inbox, &mut Wakes) -> R) -> R {
-        let mut wakes = Wakes::new();
+        let mut wakes = Wakes::default();
         // A panic elsewhere leaves the messages as they were: whole.
         let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
         let result = take(&mut inbox, &mut wakes);
         drop(inbox);
-        wake_all(wakes);
+        wakes.wake_all();
         result
     }
 
@@ -293,16 +291,6 @@ impl Shared {
         if waiting != self.receivers_waiting.load(Ordering::Relaxed) {
             self.receivers_waiting.store(waiting, Ordering::Relaxed);
         }
-    }
-}
-
-#[inline]
-fn wake_all(wakes: Wakes) {
-    if wakes.is_empty() {
-        return;
-    }
-    for waker in wakes {
-        waker.wake();
     }
 }
 

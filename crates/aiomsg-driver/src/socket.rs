@@ -469,7 +469,8 @@ impl<R> Socket<R> {
     fn start_close(&self, linger: Duration) {
         // What was taken is acknowledged before.
         self.shared.with_inbox(|inbox, wakes| {
-            self.shared.with_time_into(wakes, |state, now| {
+            self.shared.with_taking(wakes, |state, _| {
+                let now = state.note_time(self.shared.now());
                 state.core.poll_received(now, inbox);
                 state.core.close(now, linger);
                 state.end_waiting();

@@ -1,4 +1,4 @@
-//! Tasks that wait for the same thing, first come first served.
+//! Tasks that wait for the same thing, first come first served; and those that are to be woken.
 
 use std::collections::VecDeque;
 use std::task::Waker;
@@ -55,6 +55,48 @@ impl Waiters {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
+    }
+}
+
+/// Tasks to be woken once the lock is released. Mostly none, or one, which needs no memory.
+#[derive(Debug, Default)]
+pub(crate) struct Wakes {
+    first: Option<Waker>,
+    others: Vec<Waker>,
+}
+
+impl Wakes {
+    #[inline]
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    pub(crate) fn push(&mut self, waker: Waker) {
+        match self.first {
+            None => self.first = Some(waker),
+            Some(_) => self.others.push(waker),
+        }
+    }
+
+    /// Takes those of `other` over.
+    pub(crate) fn append(&mut self, other: &mut Self) {
+        self.extend(other.first.take());
+        self.extend(other.others.drain(..));
+    }
+
+    #[inline]
+    pub(crate) fn wake_all(self) {
+        let Self { first, others } = self;
+        if let Some(first) = first {
+            first.wake();
+            others.into_iter().for_each(Waker::wake);
+        }
+    }
+}
+
+impl Extend<Waker> for Wakes {
+    fn extend<T: IntoIterator<Item = Waker>>(&mut self, wakers: T) {
+        wakers.into_iter().for_each(|waker| self.push(waker));
     }
 }
 

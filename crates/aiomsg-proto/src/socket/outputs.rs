@@ -64,7 +64,8 @@ impl Socket {
         if !batch.is_empty() {
             return true;
         }
-        if self.links.get(id.0).is_none_or(|link| link.dead) {
+        let Some(link) = self.links.get(id.0).filter(|link| !link.dead) else { return false };
+        if !link.connection.wants_transmit() && !self.router.log.has_waiting(&link.subscription) {
             return false;
         }
         self.feed(id);
@@ -102,6 +103,12 @@ impl Socket {
     /// Messages that were received and not taken yet, as [`Metrics::receive_held`](crate::Metrics::receive_held) says.
     pub fn receive_held(&self) -> Usage {
         self.receiver.held()
+    }
+
+    /// Whether a connection is not read until messages have been taken. Otherwise [`poll_received`](Self::poll_received) may
+    /// be told the time of the latest event, and no clock has to be read for it.
+    pub fn is_holding_back(&self) -> bool {
+        self.receiver.has_paused()
     }
 
     /// Hands received messages over: all there are, if `inbox` is empty. Settles what was taken out of it since the last

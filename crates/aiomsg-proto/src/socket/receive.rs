@@ -188,6 +188,9 @@ impl Socket {
             let discards = self.discards(id);
             self.take_in_acknowledgements(id, buffer);
             self.take_in_run(id, buffer, discards);
+            if buffer.is_empty() {
+                return Ok(());
+            }
             let Some(link) = self.links.get_mut(id.0).filter(|link| link.paused.is_none()) else {
                 return Ok(());
             };
