@@ -16,7 +16,7 @@ use crate::outgoing::{Heading, Outgoing, Route};
 pub(crate) const COPY_LIMIT: usize = 8 * 1024;
 
 /// No frame has more bytes before its payload.
-const HEAD: usize = 32;
+pub(crate) const HEAD: usize = 32;
 
 /// How messages are put on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use crate::batch::{BATCH_BYTES, Batch};
+use crate::batch::{self, BATCH_BYTES, Batch};
 use crate::budget::Usage;
 use crate::frames::{Frames, Settled, Wire};
 use crate::id::MessageId;
@@ -47,7 +47,7 @@ impl Outbox {
 
     #[inline]
     pub(crate) fn push(&mut self, wire: Wire, heading: Heading, payload: &Bytes) {
-        if self.filling.left() + payload.len() > BATCH_BYTES {
+        if batch::ends(self.filling.left(), payload.len()) {
             self.begin_next();
         }
         self.filling.push(wire, heading, payload);
