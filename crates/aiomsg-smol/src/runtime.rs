@@ -99,23 +99,37 @@ pub struct TcpLink {
     stream: Async<TcpStream>,
     /// All that had come was read, so nothing is to be read until the reactor says so.
     drained: bool,
+    /// Bytes to read at most, next time. Without unsafe code, memory that is read into has to be written first, which takes
+    /// longer than to read a little.
+    most: usize,
 }
+
+/// The fewest bytes that are asked for. A read that gets all that it asks for has the next one ask for twice as many.
+const LEAST_ASKED: usize = 1024;
 
 impl TcpLink {
     fn new(stream: Async<TcpStream>) -> io::Result<Self> {
         stream.get_ref().set_nodelay(true)?;
-        Ok(Self { stream, drained: true })
+        Ok(Self { stream, drained: true, most: LEAST_ASKED })
     }
-}
 
-/// Reads into the room behind what is in `buffer`.
-fn read(mut stream: &TcpStream, buffer: &mut BytesMut) -> io::Result<usize> {
-    let filled = buffer.len();
-    // Without unsafe code, memory that is read into has to be written first.
-    buffer.resize(buffer.capacity(), 0);
-    let read = buffer.get_mut(filled..).map_or(Ok(0), |room| stream.read(room));
-    buffer.truncate(filled + read.as_ref().map_or(0, |count| *count));
-    read
+    /// Reads into the room behind what is in `buffer`.
+    fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
+        let filled = buffer.len();
+        let most = self.most.min(buffer.capacity() - filled);
+        buffer.resize(filled + most, 0);
+        let mut stream = self.stream.get_ref();
+        let read = buffer.get_mut(filled..).map_or(Ok(0), |room| stream.read(room));
+        let count = *read.as_ref().unwrap_or(&0);
+        buffer.truncate(filled + count);
+        self.drained = 0 < count && count < most;
+        if count == most {
+            self.most = self.most.max(2 * most);
+        } else if count < most / 4 {
+            self.most = (self.most / 2).max(LEAST_ASKED);
+        }
+        read
+    }
 }
 
 impl Link for TcpLink {
@@ -130,21 +144,23 @@ impl Link for TcpLink {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.poll_readable(cx));
-            match read(self.stream.get_ref(), buffer) {
+            match self.read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.drained = true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(count) => {
-                    self.drained = count > 0 && buffer.len() < buffer.capacity();
-                    return Poll::Ready(Ok(count));
-                }
-                Err(error) => return Poll::Ready(Err(error)),
+                result => return Poll::Ready(result),
             }
         }
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         loop {
-            match self.stream.get_ref().write_vectored(slices) {
+            let mut stream = self.stream.get_ref();
+            let result = match slices {
+                // The system looks at one piece sooner than at a list of one.
+                [slice] => stream.write(slice),
+                slices => stream.write_vectored(slices),
+            };
+            match result {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 result => return Poll::Ready(result),
