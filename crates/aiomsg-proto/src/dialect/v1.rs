@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use bytes::{Buf, Bytes};
 
 use super::{GreetingError, Incoming, Skipped, prefix};
+use crate::frame::PREFIX;
 use crate::id::MessageId;
 use crate::identity::Identity;
 
@@ -92,10 +93,9 @@ pub(super) fn encode_heartbeat(out: &mut Vec<u8>) {
     out.push(HEARTBEAT);
 }
 
+#[inline]
 pub(super) fn encode_acknowledgement(id: MessageId, out: &mut Vec<u8>) {
-    out.extend_from_slice(&prefix(&[], 17));
-    out.push(ACK);
-    out.extend_from_slice(id.as_bytes());
+    out.extend_from_slice(&head_with_id(prefix(&[], OVERHEAD), ACK, id));
 }
 
 #[inline]
@@ -104,10 +104,23 @@ pub(super) fn encode_message_head(payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&[a, b, c, d, DATA]);
 }
 
+#[inline]
 pub(super) fn encode_request_head(payload: &[u8], id: MessageId, out: &mut Vec<u8>) {
-    out.extend_from_slice(&prefix(payload, OVERHEAD));
-    out.push(DATA_REQ);
-    out.extend_from_slice(id.as_bytes());
+    out.extend_from_slice(&head_with_id(prefix(payload, OVERHEAD), DATA_REQ, id));
+}
+
+/// Put together before it is appended, since to append has its price each time.
+#[inline]
+fn head_with_id(length: [u8; PREFIX], kind: u8, id: MessageId) -> [u8; PREFIX + OVERHEAD as usize] {
+    let mut head = [0; PREFIX + OVERHEAD as usize];
+    if let Some((before, rest)) = head.split_first_chunk_mut()
+        && let Some((first, rest)) = rest.split_first_mut()
+    {
+        *before = length;
+        *first = kind;
+        rest.copy_from_slice(id.as_bytes());
+    }
+    head
 }
 
 #[cfg(test)]
