@@ -94,6 +94,7 @@ impl Settled {
         self.usage.is_empty() && self.deliveries.is_empty()
     }
 
+    #[inline]
     fn add(&mut self, entry: &Entry) {
         let usage = Usage::one(entry.payload as usize);
         match entry.kind {

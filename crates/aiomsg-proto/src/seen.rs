@@ -357,12 +357,8 @@ mod tests {
     #[test]
     fn no_choice_of_ids_gives_all_of_them_one_hash() {
         // What the hash is made of where nothing of it is secret; a product with nothing is nothing.
-        let known = [
-            0xc0ac_29b7_c97c_50dd_u64,
-            0x3f84_d5b5_b547_0917,
-            0x9216_d5d9_8979_fb1b,
-            0xd131_0ba6_98df_b5ac,
-        ];
+        let known =
+            [0xc0ac_29b7_c97c_50dd_u64, 0x3f84_d5b5_b547_0917, 0x9216_d5d9_8979_fb1b, 0xd131_0ba6_98df_b5ac];
         let seen = SeenMessages::new(1);
         for constant in known.iter().flat_map(|constant| [*constant, constant.swap_bytes()]) {
             for shift in [0, 64] {

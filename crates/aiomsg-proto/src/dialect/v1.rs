@@ -95,7 +95,7 @@ pub(super) fn encode_heartbeat(out: &mut Vec<u8>) {
 
 #[inline]
 pub(super) fn encode_acknowledgement(id: MessageId, out: &mut Vec<u8>) {
-    out.extend_from_slice(&head_with_id(prefix(&[], OVERHEAD), ACK, id));
+    encode_head_with_id(&[], ACK, id, out);
 }
 
 #[inline]
@@ -106,21 +106,23 @@ pub(super) fn encode_message_head(payload: &[u8], out: &mut Vec<u8>) {
 
 #[inline]
 pub(super) fn encode_request_head(payload: &[u8], id: MessageId, out: &mut Vec<u8>) {
-    out.extend_from_slice(&head_with_id(prefix(payload, OVERHEAD), DATA_REQ, id));
+    encode_head_with_id(payload, DATA_REQ, id, out);
 }
 
-/// Put together before it is appended, since to append has its price each time.
+/// Appends in one step, and writes where it is to be: to append has its price each time, and what is put together elsewhere
+/// is waited for when it is copied.
 #[inline]
-fn head_with_id(length: [u8; PREFIX], kind: u8, id: MessageId) -> [u8; PREFIX + OVERHEAD as usize] {
-    let mut head = [0; PREFIX + OVERHEAD as usize];
-    if let Some((before, rest)) = head.split_first_chunk_mut()
+fn encode_head_with_id(payload: &[u8], kind: u8, id: MessageId, out: &mut Vec<u8>) {
+    const HEAD: usize = PREFIX + OVERHEAD as usize;
+    out.extend_from_slice(&[0; HEAD]);
+    if let Some(head) = out.last_chunk_mut::<HEAD>()
+        && let Some((length, rest)) = head.split_first_chunk_mut()
         && let Some((first, rest)) = rest.split_first_mut()
     {
-        *before = length;
+        *length = prefix(payload, OVERHEAD);
         *first = kind;
         rest.copy_from_slice(id.as_bytes());
     }
-    head
 }
 
 #[cfg(test)]

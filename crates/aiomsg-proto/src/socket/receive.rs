@@ -208,8 +208,7 @@ impl Socket {
                 Some(Incoming::Request(message, payload)) => self.take_in_request(id, message, payload),
                 Some(Incoming::Greeting(greeting)) => self.handle_greeting(id, greeting)?,
                 Some(Incoming::Acknowledgement(message)) => {
-                    self.handle_acknowledgement(id, message);
-                    self.use_window(id);
+                    self.handle_acknowledgements(id, &[message]);
                 }
                 Some(Incoming::Heartbeat | Incoming::Skipped(_)) => {}
                 None => return Ok(()),
@@ -264,10 +263,8 @@ impl Socket {
         let mut messages = core::mem::take(&mut self.receiver.acknowledged);
         link.connection.receive_acknowledgements(self.now, buffer, &mut messages);
         if !messages.is_empty() {
-            for message in messages.drain(..) {
-                self.handle_acknowledgement(id, message);
-            }
-            self.use_window(id);
+            self.handle_acknowledgements(id, &messages);
+            messages.clear();
         }
         self.receiver.acknowledged = messages;
     }
