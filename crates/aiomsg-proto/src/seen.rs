@@ -144,7 +144,7 @@ impl SeenMessages {
 
 impl Arrivals<'_> {
     /// Notes that a message came, which waits from now on. Returns what was known of it, which is nothing if it is new.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn note(&mut self, id: MessageId) -> Option<Seen> {
         let Self { window, hasher } = self;
         let hash = hasher.hash(id);

@@ -48,6 +48,8 @@ impl Socket {
         {
             self.push_to(id, heading, payload);
         } else {
+            // Put together anew: what was written just now is waited for when it is copied as a whole.
+            let heading = Heading { route: Route::Any, ..heading };
             self.router.queue.push_back(Outgoing { payload: core::mem::take(payload), heading });
         }
     }
