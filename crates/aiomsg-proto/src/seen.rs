@@ -12,7 +12,7 @@ use hashbrown::hash_table::Entry;
 use crate::id::{ConnectionId, MessageId};
 use crate::identity::Identity;
 
-/// Acknowledged messages that are remembered of one peer, at least, and half of what they are at most.
+/// Acknowledged messages that are remembered of one peer, at least. At most, they are twice as many.
 const PER_PEER: usize = 8_192;
 
 /// The same of all peers together. Where it does not suffice for all, each has an equal part of it.
