@@ -94,6 +94,7 @@ impl Settled {
         self.usage.is_empty() && self.deliveries.is_empty()
     }
 
+    #[inline]
     fn add(&mut self, entry: &Entry) {
         let usage = Usage::one(entry.payload as usize);
         match entry.kind {
@@ -207,6 +208,10 @@ impl Frames {
             settled.usage.add(self.usage);
             settled.released.add(self.usage);
         } else {
+            // Those that are special are nearly always of one kind.
+            if self.entries.last().is_some_and(Entry::is_tracked) {
+                settled.deliveries.reserve(self.special);
+            }
             self.entries.iter().skip(self.first).for_each(|entry| settled.add(entry));
         }
         self.reset();
@@ -286,6 +291,10 @@ impl Entry {
     /// Bytes of it among what is encoded.
     const fn encoded(&self) -> usize {
         if self.is_apart() { self.frame as usize - self.payload as usize } else { self.frame as usize }
+    }
+
+    const fn is_tracked(&self) -> bool {
+        matches!(self.kind, Kind::AnyTracked | Kind::DirectTracked)
     }
 
     const fn is_special(&self) -> bool {

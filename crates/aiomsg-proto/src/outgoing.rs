@@ -31,7 +31,8 @@ pub(crate) struct Heading {
     /// The place among all that this socket accepted for sending.
     pub(crate) sequence: u64,
     pub(crate) route: Route,
-    /// Its acknowledgement is awaited under this name.
+    /// Its acknowledgement is awaited under this name. It has one once it is bound to a connection, or if somebody wants to
+    /// know what becomes of it.
     pub(crate) delivery: Option<DeliveryKey>,
 }
 

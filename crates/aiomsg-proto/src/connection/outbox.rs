@@ -14,6 +14,9 @@ use crate::outgoing::{Heading, Outgoing};
 /// Acknowledgements that wait on one connection, at most. A peer that does not read them sends its messages again.
 const MAX_ACKNOWLEDGEMENTS: usize = 8_192;
 
+/// Bytes of an acknowledgement, at most.
+const ACKNOWLEDGEMENT: usize = 32;
+
 /// What waits to be written on one connection, and what is being written.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
@@ -38,6 +41,7 @@ impl Outbox {
         &mut self.control
     }
 
+    #[inline]
     pub(crate) fn push_acknowledgement(&mut self, id: MessageId) {
         if self.acknowledgements.len() == MAX_ACKNOWLEDGEMENTS {
             self.acknowledgements.pop_front();
@@ -104,6 +108,7 @@ impl Outbox {
 
     /// Moves what is to be written next into `batch`, which must be written by then.
     pub(crate) fn fill(&mut self, wire: Wire, batch: &mut Batch, with_messages: bool) {
+        self.control.reserve(ACKNOWLEDGEMENT * self.acknowledgements.len());
         for id in self.acknowledgements.drain(..) {
             wire.protocol.encode_acknowledgement(id, &mut self.control);
         }

@@ -111,6 +111,7 @@ pub(super) fn encode_message_head(payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&prefix(payload, 0));
 }
 
+#[inline]
 pub(super) fn encode_request_head(payload: &[u8], id: MessageId, out: &mut Vec<u8>) {
     out.extend_from_slice(&prefix(payload, OVERHEAD));
     out.extend_from_slice(id.as_bytes());

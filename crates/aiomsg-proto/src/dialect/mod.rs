@@ -102,6 +102,7 @@ impl Protocol {
     }
 
     /// Appends the acknowledgement of a message.
+    #[inline]
     pub fn encode_acknowledgement(self, id: MessageId, out: &mut Vec<u8>) {
         match self {
             Self::V1 => v1::encode_acknowledgement(id, out),

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use bytes::{Buf, Bytes};
 
 use super::{GreetingError, Incoming, Skipped, prefix};
+use crate::frame::PREFIX;
 use crate::id::MessageId;
 use crate::identity::Identity;
 
@@ -92,10 +93,9 @@ pub(super) fn encode_heartbeat(out: &mut Vec<u8>) {
     out.push(HEARTBEAT);
 }
 
+#[inline]
 pub(super) fn encode_acknowledgement(id: MessageId, out: &mut Vec<u8>) {
-    out.extend_from_slice(&prefix(&[], 17));
-    out.push(ACK);
-    out.extend_from_slice(id.as_bytes());
+    encode_head_with_id(&[], ACK, id, out);
 }
 
 #[inline]
@@ -104,10 +104,25 @@ pub(super) fn encode_message_head(payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&[a, b, c, d, DATA]);
 }
 
+#[inline]
 pub(super) fn encode_request_head(payload: &[u8], id: MessageId, out: &mut Vec<u8>) {
-    out.extend_from_slice(&prefix(payload, OVERHEAD));
-    out.push(DATA_REQ);
-    out.extend_from_slice(id.as_bytes());
+    encode_head_with_id(payload, DATA_REQ, id, out);
+}
+
+/// Appends in one step, and writes where it is to be: to append has its price each time, and what is put together elsewhere
+/// is waited for when it is copied.
+#[inline]
+fn encode_head_with_id(payload: &[u8], kind: u8, id: MessageId, out: &mut Vec<u8>) {
+    const HEAD: usize = PREFIX + OVERHEAD as usize;
+    out.extend_from_slice(&[0; HEAD]);
+    if let Some(head) = out.last_chunk_mut::<HEAD>()
+        && let Some((length, rest)) = head.split_first_chunk_mut()
+        && let Some((first, rest)) = rest.split_first_mut()
+    {
+        *length = prefix(payload, OVERHEAD);
+        *first = kind;
+        rest.copy_from_slice(id.as_bytes());
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! At-least-once, the receiving side: which messages are acknowledged when, and which are copies.
 
 use alloc::collections::VecDeque;
-use core::time::Duration;
 
 use bytes::Bytes;
 
@@ -19,65 +18,87 @@ use crate::time::Instant;
 /// order in which they are taken.
 #[derive(Debug, Default)]
 pub(super) struct Awaiting {
-    messages: VecDeque<(Identity, MessageId)>,
-    /// When those that arrived together are acknowledged at the latest, and how many they are.
-    deadlines: VecDeque<(Instant, usize)>,
-    /// Of the messages, those at the front that were acknowledged since their time was up.
+    /// Those that are not acknowledged.
+    ids: VecDeque<MessageId>,
+    /// What is known of them.
+    runs: VecDeque<Run>,
+    /// Messages before them that are not taken: they were acknowledged since their time was up.
     early: usize,
     /// An application that is too slow was told of.
     told: bool,
 }
 
+/// Messages of one peer that came behind each other.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    identity: Identity,
+    messages: usize,
+    /// The place behind the last of them, see [`Arrivals::end`](crate::seen::Arrivals::end).
+    end: u64,
+    /// When they are acknowledged at the latest.
+    deadline: Option<Instant>,
+}
+
 impl Awaiting {
+    /// Adds a message that was noted. The call of [`close_run`](Self::close_run) follows.
     #[inline]
-    pub(super) fn push(&mut self, identity: Identity, id: MessageId, deadline: Option<Instant>) {
-        self.messages.push_back((identity, id));
-        match (self.deadlines.back_mut(), deadline) {
-            (_, None) => {}
-            (Some((last, count)), Some(deadline)) if *last == deadline => *count += 1,
-            (_, Some(deadline)) => self.deadlines.push_back((deadline, 1)),
-        }
+    pub(super) fn push(&mut self, id: MessageId) {
+        self.ids.push_back(id);
     }
 
-    /// The message that was taken next, unless it was acknowledged before.
-    fn pop(&mut self) -> Option<(Identity, MessageId)> {
-        let message = self.messages.pop_front()?;
-        if self.early > 0 {
-            self.early -= 1;
-            return None;
-        }
-        self.told = false;
-        if let Some((_, count)) = self.deadlines.front_mut() {
-            *count -= 1;
-            if *count == 0 {
-                self.deadlines.pop_front();
+    /// Notes of whom the last `messages` that were added are.
+    pub(super) fn close_run(
+        &mut self,
+        identity: Identity,
+        messages: usize,
+        end: u64,
+        deadline: Option<Instant>,
+    ) {
+        match self.runs.back_mut() {
+            Some(last)
+                if (last.identity, last.deadline) == (identity, deadline)
+                    && last.end + messages as u64 == end =>
+            {
+                last.messages += messages;
+                last.end = end;
             }
+            Some(_) | None => self.runs.push_back(Run { identity, messages, end, deadline }),
         }
-        Some(message)
     }
 
-    /// A message whose time is up; it stays until it is taken.
-    fn pop_late(&mut self, now: Instant) -> Option<(Identity, MessageId)> {
-        let (deadline, count) = self.deadlines.front_mut()?;
-        if *deadline > now {
-            return None;
+    /// Some of the `count` messages that were taken next: as many as were acknowledged before, or as came behind each
+    /// other from one peer, which are returned, and then their ids are to be taken out.
+    fn pop(&mut self, count: &mut usize) -> Option<Run> {
+        let early = self.early.min(*count);
+        self.early -= early;
+        *count -= early;
+        let run = self.runs.front_mut().filter(|_| *count > 0)?;
+        self.told = false;
+        let messages = run.messages.min(*count);
+        *count -= messages;
+        run.messages -= messages;
+        let taken = Run { messages, end: run.end - run.messages as u64, ..*run };
+        if run.messages == 0 {
+            self.runs.pop_front();
         }
-        *count -= 1;
-        if *count == 0 {
-            self.deadlines.pop_front();
-        }
-        let message = self.messages.get(self.early).copied();
-        self.early += 1;
-        message
+        Some(taken)
+    }
+
+    /// As [`pop`](Self::pop), of messages whose time is up; they stay until they are taken.
+    fn pop_late(&mut self, now: Instant) -> Option<Run> {
+        self.next_deadline().filter(|deadline| *deadline <= now)?;
+        let late = self.runs.pop_front()?;
+        self.early += late.messages;
+        Some(late)
     }
 
     /// Acknowledges nothing any more before it is taken: perhaps nobody takes it.
     pub(super) fn forget_deadlines(&mut self) {
-        self.deadlines.clear();
+        self.runs.iter_mut().for_each(|run| run.deadline = None);
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines.front().map(|(deadline, _)| *deadline)
+        self.runs.front()?.deadline
     }
 }
 
@@ -89,36 +110,36 @@ impl Socket {
             // Not acknowledged either: the peer keeps it for somebody who takes it.
             return self.take_in(id, payload, Answer::Nothing);
         }
-        match self.seen.note(identity, message, id) {
-            None => {}
-            Some(seen) => {
-                self.metrics.duplicates.add(Usage::one(payload.len()));
-                // A copy of one that waits is answered when that one is.
-                if seen == Seen::Acknowledged {
-                    self.answer(id, message);
-                }
-                return;
+        let mut arrivals = self.seen.arrivals(identity, id);
+        let seen = match self.config.acknowledge {
+            Acknowledge::Manual => arrivals.hold(message),
+            Acknowledge::OnReceive | Acknowledge::OnTake { .. } => arrivals.note(message),
+        };
+        let end = arrivals.end();
+        if let Some(seen) = seen {
+            self.metrics.duplicates.add(Usage::one(payload.len()));
+            // A copy of one that waits is answered when that one is.
+            if seen == Seen::Acknowledged {
+                self.answer(id, message);
             }
+            return;
         }
         let answer = match self.config.acknowledge {
             Acknowledge::OnReceive => {
-                self.seen.acknowledge(identity, message);
+                self.seen.acknowledge_to(identity, end);
                 self.answer(id, message);
                 Answer::Nothing
             }
             Acknowledge::OnTake { at_latest } => {
-                self.await_take(identity, message, at_latest);
+                let deadline = at_latest.map(|patience| self.now + patience);
+                self.receiver.awaiting.push(message);
+                self.receiver.awaiting.close_run(identity, 1, end, deadline);
+                self.arm_late_acknowledgement();
                 Answer::OnTake
             }
             Acknowledge::Manual => Answer::Manual(message),
         };
         self.take_in(id, payload, answer);
-    }
-
-    fn await_take(&mut self, identity: Identity, message: MessageId, at_latest: Option<Duration>) {
-        let deadline = at_latest.map(|patience| self.now + patience);
-        self.receiver.awaiting.push(identity, message, deadline);
-        self.arm_late_acknowledgement();
     }
 
     pub(super) fn arm_late_acknowledgement(&mut self) {
@@ -128,30 +149,43 @@ impl Socket {
     }
 
     /// Messages were taken: acknowledges them.
-    pub(super) fn acknowledge_taken(&mut self, count: usize) {
-        for _ in 0..count {
-            if let Some((identity, message)) = self.receiver.awaiting.pop() {
-                self.acknowledge_message(identity, message);
-            }
+    pub(super) fn acknowledge_taken(&mut self, mut count: usize) {
+        while let Some(run) = self.receiver.awaiting.pop(&mut count) {
+            self.acknowledge_run(run);
         }
     }
 
     /// Acknowledges messages that the application does not take in time.
     pub(super) fn acknowledge_late(&mut self) {
-        while let Some((identity, message)) = self.receiver.awaiting.pop_late(self.now) {
+        while let Some(run) = self.receiver.awaiting.pop_late(self.now) {
             if !core::mem::replace(&mut self.receiver.awaiting.told, true) {
-                self.events.push(Event::AcknowledgedEarly { identity });
+                self.events.push(Event::AcknowledgedEarly { identity: run.identity });
             }
-            self.acknowledge_message(identity, message);
+            self.acknowledge_run(run);
         }
         self.arm_late_acknowledgement();
+    }
+
+    /// Acknowledges the messages that wait first, which are those of this run.
+    fn acknowledge_run(&mut self, run: Run) {
+        let ids = self.receiver.awaiting.ids.drain(..run.messages.min(self.receiver.awaiting.ids.len()));
+        if let Some(connection) = self.seen.acknowledge_to(run.identity, run.end)
+            && let Some(link) = self.links.get_mut(connection.0)
+        {
+            ids.for_each(|id| link.connection.acknowledge(id));
+            if link.connection.wants_batch() {
+                self.mark_ready(connection);
+            }
+        }
     }
 
     /// Says that the application has done with a message that came with
     /// [`Received::request`](crate::Received::request).
     pub fn acknowledge(&mut self, now: Instant, identity: Identity, message: MessageId) {
         self.advance(now);
-        self.acknowledge_message(identity, message);
+        if let Some(connection) = self.seen.acknowledge(identity, message) {
+            self.answer(connection, message);
+        }
     }
 
     /// Says that the application has not done with a message that came with
@@ -159,12 +193,6 @@ impl Socket {
     pub fn reject(&mut self, now: Instant, identity: Identity, message: MessageId) {
         self.advance(now);
         self.seen.forget(identity, message);
-    }
-
-    fn acknowledge_message(&mut self, identity: Identity, message: MessageId) {
-        if let Some(connection) = self.seen.acknowledge(identity, message) {
-            self.answer(connection, message);
-        }
     }
 
     /// Has an acknowledgement written.

@@ -7,6 +7,7 @@ use core::time::Duration;
 use bytes::Bytes;
 use slotmap::{DefaultKey, SlotMap};
 
+use super::link::Link;
 use super::{Socket, TimerKey};
 use crate::budget::Usage;
 use crate::config::Config;
@@ -35,6 +36,7 @@ pub enum Receipt {
 /// A message whose acknowledgement is awaited.
 #[derive(Debug)]
 struct Delivery {
+    /// What is in it, once it was bound to a connection.
     payload: Bytes,
     sequence: u64,
     route: Route,
@@ -87,10 +89,10 @@ impl Deliveries {
         news
     }
 
-    /// Awaits the acknowledgement of a message from now on.
-    pub(super) fn track(&mut self, heading: &mut Heading, payload: &Bytes, receipt: bool) -> DeliveryKey {
+    /// Gives a message the name under which its acknowledgement is awaited.
+    pub(super) fn track(&mut self, heading: &mut Heading, receipt: bool) -> DeliveryKey {
         let key = self.table.insert(Delivery {
-            payload: payload.clone(),
+            payload: Bytes::new(),
             sequence: heading.sequence,
             route: heading.route,
             owner: None,
@@ -102,6 +104,33 @@ impl Deliveries {
         });
         heading.delivery = Some(key);
         key
+    }
+
+    /// Binds a message to a connection, and keeps it from now on until it is acknowledged. Returns where it is kept, or
+    /// nothing if it has been acknowledged meanwhile.
+    #[inline]
+    pub(super) fn bind(
+        &mut self,
+        id: ConnectionId,
+        link: &mut Link,
+        heading: &mut Heading,
+        payload: &mut Bytes,
+    ) -> Option<&Bytes> {
+        let key = match heading.delivery {
+            Some(key) => key,
+            None => self.track(heading, false),
+        };
+        let delivery = self.table.get_mut(key)?;
+        delivery.payload = core::mem::take(payload);
+        if delivery.connection != Some(id) {
+            delivery.connection = Some(id);
+            delivery.owner = link.identity();
+            delivery.sent = false;
+            // Another connection is not to be judged by the one before.
+            delivery.attempts_here = 0;
+            link.unacknowledged.count += 1;
+        }
+        Some(&delivery.payload)
     }
 
     /// Whether a message still has to be sent: it does not if it has been acknowledged meanwhile.
@@ -116,6 +145,7 @@ impl Deliveries {
         }
     }
 
+    #[inline]
     fn end(&mut self, key: DeliveryKey, receipt: Receipt) -> Option<Delivery> {
         let delivery = self.table.remove(key)?;
         if delivery.receipt {
@@ -152,6 +182,14 @@ pub(super) struct Unacknowledged {
     /// A message was acknowledged while a copy of it waited to be written.
     stale: bool,
     pub(super) armed: Armed,
+}
+
+/// When messages are due that were handed over so often, and the place of their queue.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    attempts: u32,
+    place: usize,
+    at: Instant,
 }
 
 /// Messages in the order in which they are due.
@@ -193,14 +231,31 @@ impl Unacknowledged {
         Instant::EPOCH + now.saturating_duration_since(Instant::EPOCH + self.paused)
     }
 
-    fn push(&mut self, now: Instant, attempts: u32, key: DeliveryKey, config: &Config) {
+    /// When messages are due that were handed over now, and so often.
+    fn due_after(&self, now: Instant, attempts: u32, config: &Config) -> Due {
         let (place, delay) = backoff(attempts, config);
-        let due = self.clock(now) + delay;
-        if self.due.len() <= place {
-            self.due.resize_with(place + 1, DueQueue::new);
+        Due { attempts, place, at: self.clock(now) + delay }
+    }
+
+    #[inline]
+    fn push(&mut self, due: Due, key: DeliveryKey) {
+        if self.due.len() <= due.place {
+            self.due.resize_with(due.place + 1, DueQueue::new);
         }
-        if let Some(queue) = self.due.get_mut(place) {
-            queue.push_back((due, key));
+        if let Some(queue) = self.due.get_mut(due.place) {
+            queue.push_back((due.at, key));
+        }
+    }
+
+    /// A message is done with. Mostly it is the one that would be due next.
+    #[inline]
+    fn note_ended(&mut self, key: DeliveryKey, sent: bool) {
+        self.count = self.count.saturating_sub(1);
+        self.stale |= !sent;
+        if let Some(queue) = self.due.first_mut()
+            && queue.front().is_some_and(|(_, first)| *first == key)
+        {
+            queue.pop_front();
         }
     }
 
@@ -235,25 +290,10 @@ impl Unacknowledged {
 }
 
 impl Socket {
-    /// Binds a message to a connection, if its acknowledgement is awaited.
-    pub(super) fn bind_delivery(&mut self, id: ConnectionId, heading: Heading) {
-        let Some(delivery) = heading.delivery.and_then(|key| self.deliveries.table.get_mut(key)) else {
-            return;
-        };
-        let Some(link) = self.links.get_mut(id.0) else { return };
-        if delivery.connection != Some(id) {
-            delivery.connection = Some(id);
-            delivery.owner = link.identity();
-            delivery.sent = false;
-            // Another connection is not to be judged by the one before.
-            delivery.attempts_here = 0;
-            link.unacknowledged.count += 1;
-        }
-    }
-
     /// Notes that messages to be acknowledged were handed over to the last byte.
     pub(super) fn note_delivered(&mut self, id: ConnectionId, keys: Vec<DeliveryKey>) {
         let Some(link) = self.links.get_mut(id.0) else { return };
+        let mut due = link.unacknowledged.due_after(self.now, 1, &self.config);
         for key in keys {
             let Some(delivery) = self.deliveries.table.get_mut(key) else { continue };
             delivery.sent = true;
@@ -262,7 +302,10 @@ impl Socket {
             if delivery.attempts > 1 {
                 self.metrics.resent.add(delivery.usage());
             }
-            link.unacknowledged.push(self.now, delivery.attempts_here, key, &self.config);
+            if delivery.attempts_here != due.attempts {
+                due = link.unacknowledged.due_after(self.now, delivery.attempts_here, &self.config);
+            }
+            link.unacknowledged.push(due, key);
         }
         self.arm_resend(id);
     }
@@ -285,29 +328,33 @@ impl Socket {
         self.arm_resend(id);
     }
 
-    /// A peer has acknowledged a message. It counts only from the peer that has it, or had it last. The room that this
-    /// makes in the window of the connection is used by [`use_window`](Self::use_window), once for all that came
-    /// together.
-    pub(super) fn handle_acknowledgement(&mut self, id: ConnectionId, message: MessageId) {
-        let Some(key) = self.ids.key(message) else { return };
+    /// A peer has acknowledged messages. That counts only of those that it has, or had last.
+    pub(super) fn handle_acknowledgements(&mut self, id: ConnectionId, messages: &[MessageId]) {
         let Some(from) = self.links.get(id.0).and_then(|link| link.identity()) else { return };
-        if self.deliveries.table.get(key).is_none_or(|delivery| delivery.owner != Some(from)) {
-            return;
+        let ids = self.ids;
+        let mut acknowledged = Usage::default();
+        for key in messages.iter().filter_map(|message| ids.key(*message)) {
+            if self.deliveries.table.get(key).is_none_or(|delivery| delivery.owner != Some(from)) {
+                continue;
+            }
+            let Some(delivery) = self.deliveries.end(key, Receipt::Acknowledged { by: from }) else {
+                continue;
+            };
+            acknowledged.add(delivery.usage());
+            if let Some(bound) = self.unbind_ended(key, &delivery).filter(|bound| *bound != id) {
+                self.use_window(bound);
+            }
         }
-        let Some(delivery) = self.deliveries.end(key, Receipt::Acknowledged { by: from }) else { return };
-        self.metrics.acknowledged.add(delivery.usage());
-        if let Some(bound) = self.unbind_ended(&delivery).filter(|bound| *bound != id) {
-            self.use_window(bound);
-        }
-        self.release(delivery.usage());
+        self.metrics.acknowledged.add(acknowledged);
+        self.release(acknowledged);
+        self.use_window(id);
     }
 
     /// A message is done with: the connection that had it, which is returned, has room for another.
-    fn unbind_ended(&mut self, delivery: &Delivery) -> Option<ConnectionId> {
+    #[inline]
+    fn unbind_ended(&mut self, key: DeliveryKey, delivery: &Delivery) -> Option<ConnectionId> {
         let id = delivery.connection?;
-        let link = self.links.get_mut(id.0)?;
-        link.unacknowledged.count = link.unacknowledged.count.saturating_sub(1);
-        link.unacknowledged.stale |= !delivery.sent;
+        self.links.get_mut(id.0)?.unacknowledged.note_ended(key, delivery.sent);
         Some(id)
     }
 
@@ -360,7 +407,7 @@ impl Socket {
         if let Some(identity) = delivery.owner {
             self.events.push(Event::Expired { identity, dropped });
         }
-        if let Some(id) = self.unbind_ended(&delivery) {
+        if let Some(id) = self.unbind_ended(key, &delivery) {
             self.use_window(id);
         }
         self.release(dropped);
@@ -427,7 +474,8 @@ mod tests {
         let mut unacknowledged = Unacknowledged { count: 1, ..Unacknowledged::default() };
         let first = unacknowledged.clock(Instant::EPOCH) + config.resend_after;
         for number in 0..100_000 {
-            unacknowledged.push(Instant::EPOCH, 1, key(number), &config);
+            let due = unacknowledged.due_after(Instant::EPOCH, 1, &config);
+            unacknowledged.push(due, key(number));
             assert_eq!(unacknowledged.next_due(|awaited| awaited == key(0)), Some(first));
         }
         assert!(unacknowledged.due.iter().map(VecDeque::len).sum::<usize>() <= DUE_SLACK + 3);

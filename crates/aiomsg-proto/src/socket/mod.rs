@@ -210,10 +210,7 @@ impl Socket {
         self.advance(now);
         let acknowledged = self.is_at_least_once();
         self.admit_for_mode(payload.len(), acknowledged)?;
-        let mut heading = self.accept(payload.len(), Route::Any);
-        if acknowledged {
-            self.deliveries.track(&mut heading, payload, false);
-        }
+        let heading = self.accept(payload.len(), Route::Any);
         match self.config.send_mode {
             SendMode::RoundRobin => self.route(heading, payload),
             SendMode::Publish => self.publish(Outgoing { payload: core::mem::take(payload), heading }),
@@ -233,10 +230,7 @@ impl Socket {
         if let Err(refusal) = self.admit_for_peer(identity, payload.len()) {
             return Err(refusal.of(payload));
         }
-        let mut heading = self.accept(payload.len(), Route::Direct);
-        if self.is_at_least_once() {
-            self.deliveries.track(&mut heading, &payload, false);
-        }
+        let heading = self.accept(payload.len(), Route::Direct);
         self.route_to(identity, Outgoing { payload, heading });
         Ok(())
     }
@@ -261,7 +255,7 @@ impl Socket {
             return Err(refusal.of(payload));
         }
         let mut heading = self.accept(payload.len(), route);
-        let key = self.deliveries.track(&mut heading, &payload, true);
+        let key = self.deliveries.track(&mut heading, true);
         match recipient {
             Some(identity) => self.route_to(identity, Outgoing { payload, heading }),
             None => self.route(heading, &mut payload),
@@ -301,6 +295,12 @@ impl Socket {
 
     fn is_at_least_once(&self) -> bool {
         self.config.delivery == DeliveryGuarantee::AtLeastOnce
+    }
+
+    /// Whether the acknowledgement of a message is awaited from when it is bound to a connection.
+    #[inline]
+    fn is_tracked(&self, heading: Heading) -> bool {
+        heading.delivery.is_some() || self.is_at_least_once()
     }
 
     /// Keeps a connection to `address` from now on, and says so by [`Ready::Dial`]. What an address means is the

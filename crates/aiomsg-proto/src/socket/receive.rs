@@ -211,8 +211,7 @@ impl Socket {
                 Some(Incoming::Request(message, payload)) => self.take_in_request(id, message, payload),
                 Some(Incoming::Greeting(greeting)) => self.handle_greeting(id, greeting)?,
                 Some(Incoming::Acknowledgement(message)) => {
-                    self.handle_acknowledgement(id, message);
-                    self.use_window(id);
+                    self.handle_acknowledgements(id, &[message]);
                 }
                 Some(Incoming::Heartbeat | Incoming::Skipped(_)) => {}
                 None => return Ok(()),
@@ -267,10 +266,8 @@ impl Socket {
         let mut messages = core::mem::take(&mut self.receiver.acknowledged);
         link.connection.receive_acknowledgements(self.now, buffer, &mut messages);
         if !messages.is_empty() {
-            for message in messages.drain(..) {
-                self.handle_acknowledgement(id, message);
-            }
-            self.use_window(id);
+            self.handle_acknowledgements(id, &messages);
+            messages.clear();
         }
         self.receiver.acknowledged = messages;
     }
@@ -289,24 +286,30 @@ impl Socket {
             Acknowledge::OnReceive | Acknowledge::Manual => None,
         };
         let deadline = at_latest.flatten().map(|patience| self.now + patience);
-        let mut requests = false;
+        // With the first that asks to be acknowledged, its sender's window is looked up.
+        let (mut seen, mut arrivals) = (at_latest.map(|_| &mut self.seen), None);
         // A copy of one that is known needs more thought.
         let new = |message| {
-            let new = at_latest.is_some() && self.seen.note_new(identity, message, id);
-            if new {
-                self.receiver.awaiting.push(identity, message, deadline);
+            if let Some(seen) = seen.take() {
+                arrivals = Some(seen.arrivals(identity, id));
             }
-            requests |= new;
+            let new = arrivals.as_mut().is_some_and(|arrivals| arrivals.note(message).is_none());
+            if new {
+                self.receiver.awaiting.push(message);
+            }
             new
         };
         let run = link.connection.receive_run(self.now, buffer, allowance, new);
-        if let Some(run) = run {
-            self.metrics.received.add(run.usage);
-            self.receiver.push_run(id, identity, link, run, requests);
-            self.announce_received();
-            if requests {
-                self.arm_late_acknowledgement();
-            }
+        let Some(run) = run else { return };
+        self.metrics.received.add(run.usage);
+        let end = arrivals.map(|arrivals| arrivals.end());
+        if let Some(end) = end {
+            self.receiver.awaiting.close_run(identity, run.usage.messages, end, deadline);
+        }
+        self.receiver.push_run(id, identity, link, run, end.is_some());
+        self.announce_received();
+        if end.is_some() {
+            self.arm_late_acknowledgement();
         }
     }
 

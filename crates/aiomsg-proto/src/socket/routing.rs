@@ -48,6 +48,8 @@ impl Socket {
         {
             self.push_to(id, heading, payload);
         } else {
+            // Put together anew: what was written just now is waited for when it is copied as a whole.
+            let heading = Heading { route: Route::Any, ..heading };
             self.router.queue.push_back(Outgoing { payload: core::mem::take(payload), heading });
         }
     }
@@ -71,12 +73,16 @@ impl Socket {
         }
     }
 
-    #[inline]
-    pub(super) fn push_to(&mut self, id: ConnectionId, heading: Heading, payload: &Bytes) {
-        if heading.delivery.is_some() {
-            self.bind_delivery(id, heading);
-        }
+    #[inline(always)]
+    pub(super) fn push_to(&mut self, id: ConnectionId, mut heading: Heading, payload: &mut Bytes) {
+        let tracked = self.is_tracked(heading);
         let Some(link) = self.links.get_mut(id.0) else { return };
+        let payload = if tracked {
+            let Some(kept) = self.deliveries.bind(id, link, &mut heading, payload) else { return };
+            kept
+        } else {
+            payload
+        };
         // One that has something to write has been told of, or is told of when its batch is written.
         let told = !link.connection.is_idle();
         link.connection.push(heading, payload);
@@ -87,6 +93,7 @@ impl Socket {
 
     /// Gives a message to one peer, or keeps it until the peer is back.
     pub(super) fn route_to(&mut self, identity: Identity, message: Outgoing) {
+        let tracked = self.is_tracked(message.heading);
         let open =
             self.peers.holder(identity).filter(|id| self.links.get(id.0).is_some_and(|link| link.is_open()));
         let Some(id) = open else {
@@ -97,8 +104,7 @@ impl Socket {
         };
         let Some(link) = self.links.get_mut(id.0) else { return };
         let behind = self.peers.get(identity).is_some_and(|peer| !peer.held().is_empty());
-        if behind || (message.heading.delivery.is_some() && link.unacknowledged.count() >= self.config.window)
-        {
+        if behind || (tracked && link.unacknowledged.count() >= self.config.window) {
             if let Some(peer) = self.peers.get_mut(identity) {
                 peer.hold(message);
             }
@@ -108,15 +114,20 @@ impl Socket {
     }
 
     /// Gives a message for this peer alone to its connection, behind all that waits there.
-    fn push_behind(&mut self, id: ConnectionId, message: Outgoing) {
+    fn push_behind(&mut self, id: ConnectionId, mut message: Outgoing) {
+        let tracked = self.is_tracked(message.heading);
         let Some(link) = self.links.get_mut(id.0) else { return };
-        if self.router.log.has_waiting(&link.subscription) {
-            self.router.log.push_direct(&mut link.subscription, message.clone());
-            self.bind_delivery(id, message.heading);
-            self.mark_ready(id);
-        } else {
-            self.push_to(id, message.heading, &message.payload);
+        if !self.router.log.has_waiting(&link.subscription) {
+            return self.push_to(id, message.heading, &mut message.payload);
         }
+        if tracked {
+            let mut kept = message.payload.clone();
+            if self.deliveries.bind(id, link, &mut message.heading, &mut kept).is_none() {
+                return;
+            }
+        }
+        self.router.log.push_direct(&mut link.subscription, message);
+        self.mark_ready(id);
     }
 
     /// Lets messages that wait for a peer that is there go to it, as far as its window allows.
@@ -299,9 +310,12 @@ impl Socket {
             SendMode::RoundRobin => {
                 while let Some(bytes) = self.next_wanted()
                     && let Some(id) = self.next_in_ring(bytes)
-                    && let Some(message) = self.router.queue.pop_front()
+                    && let Some(message) = self.router.queue.front_mut()
                 {
-                    self.push_to(id, message.heading, &message.payload);
+                    // Taken out where it stands: to move it as a whole costs as much as to line it up.
+                    let (heading, mut payload) = (message.heading, core::mem::take(&mut message.payload));
+                    self.push_to(id, heading, &mut payload);
+                    self.router.queue.pop_front();
                 }
             }
             SendMode::Publish => while self.publish_front(false) {},
