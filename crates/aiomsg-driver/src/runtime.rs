@@ -39,6 +39,12 @@ pub trait Runtime: Clock + Clone + 'static {
     /// A new timer.
     fn timer(&self) -> Self::Timer;
 
+    /// The timer of a socket, which has one for as long as it is there, set nearly all the time: it may cost more to make,
+    /// if it costs less to have.
+    fn lasting_timer(&self) -> Self::Timer {
+        self.timer()
+    }
+
     /// Finds the addresses of `name`, a host and a port, in the order in which they are to be tried.
     fn resolve(&self, name: &str) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send;
 

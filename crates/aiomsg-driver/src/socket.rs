@@ -94,7 +94,7 @@ impl<R: Runtime> Socket<R> {
 
     pub(crate) fn start(core: aiomsg_proto::Socket, runtime: R) -> Self {
         let socket = Self::assemble(core, Arc::new(runtime.clone()), runtime);
-        socket.runtime.spawn(TimerDriver::new(socket.shared.clone(), socket.runtime.timer()));
+        socket.runtime.spawn(TimerDriver::new(socket.shared.clone(), socket.runtime.lasting_timer()));
         socket
     }
 

@@ -12,7 +12,7 @@ use hashbrown::hash_table::Entry;
 use crate::id::{ConnectionId, MessageId};
 use crate::identity::Identity;
 
-/// Acknowledged messages that are remembered of one peer, at least. At most, they are twice as many.
+/// Acknowledged messages that are remembered of one peer, at least. At most, they are three times as many.
 const PER_PEER: usize = 8_192;
 
 /// The same of all peers together. Where it does not suffice for all, each has an equal part of it.
@@ -105,6 +105,7 @@ impl SeenMessages {
         let window = self.peers.get_mut(&identity).filter(|window| window.acknowledged < place)?;
         window.acknowledged = place;
         window.forget_oldest(part);
+        window.older.forget_spare(place, part, &self.hasher);
         Some(window.connection)
     }
 
@@ -212,6 +213,23 @@ impl Generation {
         Self { start, ..Self::default() }
     }
 
+    /// Forgets messages that came at once with many others, and so are more than `part` that are acknowledged. At least as
+    /// many are forgotten as stay, so that it takes no more time than it took to note them.
+    fn forget_spare(&mut self, acknowledged: u64, part: usize, hasher: &IdHasher) {
+        let before = usize::try_from(acknowledged.saturating_sub(self.start)).unwrap_or(usize::MAX);
+        let spare = before.min(self.ids.len()).saturating_sub(part);
+        let left = self.ids.len() - spare;
+        if spare > 0 && spare >= left {
+            let mut latest = Self::at(self.start + spare as u64);
+            latest.ids.reserve_exact(left);
+            latest.index.reserve(left, |_| 0);
+            for id in self.ids.iter().skip(spare) {
+                latest.find_or_insert(hasher.hash(*id), *id, hasher);
+            }
+            *self = latest;
+        }
+    }
+
     /// The place of a message that is there.
     #[inline]
     fn find(&self, hash: u64, id: MessageId) -> Option<u64> {
@@ -277,6 +295,15 @@ mod tests {
         window.recent.ids.len() + window.older.ids.len()
     }
 
+    /// Ids that there is memory for.
+    fn room(seen: &SeenMessages, from: Identity) -> usize {
+        let window = &seen.peers[&from];
+        [&window.recent, &window.older]
+            .iter()
+            .map(|some| some.ids.capacity().max(some.index.capacity()))
+            .sum()
+    }
+
     #[test]
     fn a_copy_is_known_until_the_window_has_moved_on() {
         let mut seen = SeenMessages::new(1);
@@ -327,6 +354,27 @@ mod tests {
         }
         for from in 0..peers {
             assert!((IN_ALL / 64..=2 * IN_ALL / 64).contains(&remembered(&seen, peer(from))));
+        }
+    }
+
+    #[test]
+    fn of_what_came_at_once_no_more_is_remembered_than_of_what_came_one_by_one() {
+        let mut seen = SeenMessages::new(1);
+        let (peers, burst) = (512, 2 * PER_PEER);
+        let part = IN_ALL / peers as usize;
+        for from in 0..peers {
+            seen.arrivals(peer(from), connection());
+        }
+        for first in [0, burst, 2 * burst] {
+            assert!((first..first + burst).all(|number| note(&mut seen, peer(1), number).is_none()));
+            let end = seen.arrivals(peer(1), connection()).end();
+            for waiting in [burst - 1, burst - 2 * part, burst / 2, 0] {
+                seen.acknowledge_to(peer(1), end - waiting as u64);
+                assert!(remembered(&seen, peer(1)) <= 3 * part + 2 * waiting);
+            }
+            assert!(room(&seen, peer(1)) <= 8 * part);
+            let mut latest = first + burst - part..first + burst;
+            assert!(latest.all(|number| note(&mut seen, peer(1), number) == Some(Seen::Acknowledged)));
         }
     }
 

@@ -26,7 +26,8 @@ const BACKLOG: u32 = 4_096;
 #[derive(Clone, Debug)]
 pub struct Tokio {
     handle: runtime::Handle,
-    /// The clock of the runtime can be paused by tests of an application. Timers go by the same.
+    /// The clock of the runtime can be paused by tests of an application, before they build their sockets. Timers go by the
+    /// same.
     epoch: tokio::time::Instant,
 }
 
@@ -58,7 +59,12 @@ impl Runtime for Tokio {
 
     fn timer(&self) -> SocketTimer {
         let _entered = self.handle.enter();
-        SocketTimer::new(self.epoch)
+        SocketTimer::of_runtime(self.epoch)
+    }
+
+    fn lasting_timer(&self) -> SocketTimer {
+        let _entered = self.handle.enter();
+        SocketTimer::lasting(self.epoch)
     }
 
     async fn resolve(&self, name: &str) -> io::Result<Vec<SocketAddr>> {

@@ -9,10 +9,6 @@ use aiomsg_proto::Instant;
 use tokio::time::Sleep;
 
 /// A timer that is set anew only when the deadline changes.
-///
-/// While a timer of the runtime is set, the runtime tells the system whenever it has nothing to do how long to wait at
-/// most, which makes a round trip a twentieth longer. Sockets have one set all the time, for their heartbeats. So where the
-/// system has timers that it is told of once, such a one is taken.
 #[derive(Debug)]
 pub struct SocketTimer {
     epoch: tokio::time::Instant,
@@ -28,14 +24,23 @@ enum Kind {
 
 impl SocketTimer {
     /// A timer of the runtime that the caller is in, which counts from `epoch`.
-    pub(crate) fn new(epoch: tokio::time::Instant) -> Self {
+    pub(crate) fn of_runtime(epoch: tokio::time::Instant) -> Self {
+        Self { epoch, kind: Kind::of_runtime() }
+    }
+
+    /// As [`of_runtime`](Self::of_runtime), for a socket.
+    ///
+    /// While a timer of the runtime is set, the runtime tells the system whenever it has nothing to do how long to wait at
+    /// most, which makes a round trip a twentieth longer. Sockets have one set all the time, for their heartbeats. So where
+    /// the system has timers that it is told of once, such a one is taken. It takes a descriptor.
+    pub(crate) fn lasting(epoch: tokio::time::Instant) -> Self {
         #[cfg(target_os = "linux")]
         if !is_time_paused()
             && let Ok(timer) = of_system::SystemTimer::new()
         {
             return Self { epoch, kind: Kind::OfSystem(timer) };
         }
-        Self { epoch, kind: Kind::of_runtime() }
+        Self::of_runtime(epoch)
     }
 }
 

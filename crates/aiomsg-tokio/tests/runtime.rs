@@ -3,8 +3,10 @@
 
 use std::future::Future;
 use std::net::TcpListener;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use aiomsg_driver::Runtime;
 use aiomsg_tokio::{BuildError, Closed, Event, Socket, Tokio};
 use tokio::runtime::Builder;
 
@@ -102,17 +104,34 @@ fn a_socket_sets_no_timer_of_the_runtime() {
         // Where one that is set panics.
         let runtime = Builder::new_current_thread().enable_io().build().expect("a runtime");
         runtime.block_on(async {
-            let client = socket();
-            let mut events = client.events();
-            let nobody = TcpListener::bind(LOCAL).expect("a free port").local_addr().expect("bound");
-            client.connect(nobody).expect("an address");
+            let server =
+                Socket::builder().handshake_timeout(Duration::from_millis(10)).build().expect("valid");
+            let mut events = server.events();
+            let address = server.bind(LOCAL).await.expect("a free port");
             for _ in 0..3 {
-                while !matches!(events.recv().await, Some(Event::Retrying { .. })) {}
+                let _silent = std::net::TcpStream::connect(address).expect("it listens");
+                while !matches!(events.recv().await, Some(Event::Refused { .. })) {}
             }
         });
         tell.send(()).expect("it is awaited");
     });
-    told.recv_timeout(PATIENCE).expect("it is tried again and again, each time after a while");
+    told.recv_timeout(PATIENCE).expect("who says nothing is refused after a while");
+}
+
+/// Many requests may wait at once, each with a time limit.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn who_waits_for_a_while_needs_no_descriptor() {
+    const WAITS: usize = 500;
+    let descriptors = || std::fs::read_dir("/proc/self/fd").expect("a list").count();
+    let socket = socket();
+    let before = descriptors();
+    let mut waits: Vec<_> = (0..WAITS).map(|_| Box::pin(socket.runtime().sleep(PATIENCE))).collect();
+    let poll =
+        |cx: &mut Context<'_>| Poll::Ready(waits.iter_mut().all(|wait| wait.as_mut().poll(cx).is_pending()));
+    assert!(std::future::poll_fn(poll).await);
+    // Other tests have some meanwhile.
+    assert!(descriptors() < before + WAITS / 2);
 }
 
 /// Tests of applications pause the time of the runtime. Then hours pass as fast as nothing else is to be done.
