@@ -70,6 +70,24 @@ fn the_acknowledgement_goes_where_the_latest_copy_came_from() {
 }
 
 #[test]
+fn what_comes_on_a_connection_that_is_given_up_leaves_the_acknowledgements_of_the_other_alone() {
+    let (mut net, server, _) = receiver();
+    let kept = peer(&mut net, 0xff);
+    // The peer is dialled, too, and its identity is the greater one: this connection is left to it to end.
+    net.listen_raw("raw");
+    net.dial(server, "raw");
+    net.run_for(MOMENT);
+    let given_up = net.accept("raw").expect("it was dialled");
+    net.write(given_up, wire::hello(id(0xff)));
+    net.run_for(MOMENT);
+    request(&mut net, kept, 1);
+    request(&mut net, given_up, 2);
+    assert_eq!(net.take(server, 10).len(), 2);
+    net.run_for(MOMENT);
+    assert_eq!(acknowledged(&net, kept), [message_id(1), message_id(2)]);
+}
+
+#[test]
 fn the_same_id_of_another_peer_is_another_message() {
     let (mut net, server, raw) = receiver();
     let other = peer(&mut net, 2);

@@ -120,14 +120,14 @@ impl Socket {
             self.metrics.duplicates.add(Usage::one(payload.len()));
             // A copy of one that waits is answered when that one is.
             if seen == Seen::Acknowledged {
-                self.answer(id, message);
+                self.answer(identity, id, message);
             }
             return;
         }
         let answer = match self.config.acknowledge {
             Acknowledge::OnReceive => {
                 self.seen.acknowledge_to(identity, end);
-                self.answer(id, message);
+                self.answer(identity, id, message);
                 Answer::Nothing
             }
             Acknowledge::OnTake { at_latest } => {
@@ -168,8 +168,10 @@ impl Socket {
 
     /// Acknowledges the messages that wait first, which are those of this run.
     fn acknowledge_run(&mut self, run: Run) {
+        let latest = self.seen.acknowledge_to(run.identity, run.end);
+        let connection = latest.map(|latest| self.answers_on(run.identity, latest));
         let ids = self.receiver.awaiting.ids.drain(..run.messages.min(self.receiver.awaiting.ids.len()));
-        if let Some(connection) = self.seen.acknowledge_to(run.identity, run.end)
+        if let Some(connection) = connection
             && let Some(link) = self.links.get_mut(connection.0)
         {
             ids.for_each(|id| link.connection.acknowledge(id));
@@ -183,8 +185,8 @@ impl Socket {
     /// [`Received::request`](crate::Received::request).
     pub fn acknowledge(&mut self, now: Instant, identity: Identity, message: MessageId) {
         self.advance(now);
-        if let Some(connection) = self.seen.acknowledge(identity, message) {
-            self.answer(connection, message);
+        if let Some(latest) = self.seen.acknowledge(identity, message) {
+            self.answer(identity, latest, message);
         }
     }
 
@@ -195,8 +197,18 @@ impl Socket {
         self.seen.forget(identity, message);
     }
 
+    /// Where acknowledgements to a peer are written: where it asked for one last, or where it is, if that connection ends and
+    /// carries none any more.
+    fn answers_on(&self, identity: Identity, latest: ConnectionId) -> ConnectionId {
+        match self.links.get(latest.0) {
+            Some(link) if !link.is_open() => self.peers.holder(identity).unwrap_or(latest),
+            Some(_) | None => latest,
+        }
+    }
+
     /// Has an acknowledgement written.
-    fn answer(&mut self, id: ConnectionId, message: MessageId) {
+    fn answer(&mut self, identity: Identity, latest: ConnectionId, message: MessageId) {
+        let id = self.answers_on(identity, latest);
         if let Some(link) = self.links.get_mut(id.0) {
             link.connection.acknowledge(message);
             if link.connection.wants_batch() {
