@@ -230,3 +230,37 @@ impl Timer for SystemTimer {
         Poll::Ready(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    /// What is written before it is read into takes time, so it is little while little comes.
+    #[test]
+    fn a_read_asks_for_more_only_when_it_got_all_that_it_asked_for() {
+        const MUCH: usize = 64 * 1024;
+        let listener = StdListener::bind("127.0.0.1:0").expect("a free port");
+        let stream = TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
+        let (mut peer, _) = listener.accept().expect("it was dialled");
+        let mut link = TcpLink::new(Async::new(stream).expect("a descriptor")).expect("a TCP stream");
+        let mut read = |most: usize| {
+            let mut buffer = BytesMut::with_capacity(most);
+            smol::block_on(poll_fn(|cx| link.poll_read(cx, &mut buffer))).expect("it is open")
+        };
+        peer.write_all(&[7; MUCH]).expect("there is room");
+        assert_eq!(read(MUCH), LEAST_ASKED);
+        assert_eq!(read(MUCH), 2 * LEAST_ASKED, "what is left is seen, and more is asked for");
+        let mut came = 3 * LEAST_ASKED;
+        while came < MUCH {
+            came += read(MUCH);
+        }
+        for _ in 0..10 {
+            peer.write_all(&[7]).expect("it is open");
+            assert_eq!(read(MUCH), 1);
+        }
+        peer.write_all(&[7; MUCH]).expect("there is room");
+        assert_eq!(read(MUCH), LEAST_ASKED, "little is asked for again");
+    }
+}

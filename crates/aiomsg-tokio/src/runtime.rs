@@ -14,7 +14,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime;
 use tokio_util::io::poll_read_buf;
 
-use crate::timer::SocketTimer;
+use crate::timer::TokioTimer;
 
 /// Connections that the system keeps for us until they are accepted. Many clients come back at once after an outage.
 const BACKLOG: u32 = 4_096;
@@ -47,7 +47,7 @@ impl Clock for Tokio {
 impl Runtime for Tokio {
     type Link = TcpLink;
     type Listener = TcpListener;
-    type Timer = SocketTimer;
+    type Timer = TokioTimer;
 
     fn current() -> Option<Self> {
         runtime::Handle::try_current().ok().map(Self::on)
@@ -57,14 +57,14 @@ impl Runtime for Tokio {
         self.handle.spawn(task);
     }
 
-    fn timer(&self) -> SocketTimer {
+    fn timer(&self) -> TokioTimer {
         let _entered = self.handle.enter();
-        SocketTimer::of_runtime(self.epoch)
+        TokioTimer::of_runtime(self.epoch)
     }
 
-    fn lasting_timer(&self) -> SocketTimer {
+    fn lasting_timer(&self) -> TokioTimer {
         let _entered = self.handle.enter();
-        SocketTimer::lasting(self.epoch)
+        TokioTimer::lasting(self.epoch)
     }
 
     async fn resolve(&self, name: &str) -> io::Result<Vec<SocketAddr>> {

@@ -10,7 +10,7 @@ use tokio::time::Sleep;
 
 /// A timer that is set anew only when the deadline changes.
 #[derive(Debug)]
-pub struct SocketTimer {
+pub struct TokioTimer {
     epoch: tokio::time::Instant,
     kind: Kind,
 }
@@ -22,7 +22,7 @@ enum Kind {
     OfRuntime(Pin<Box<Sleep>>),
 }
 
-impl SocketTimer {
+impl TokioTimer {
     /// A timer of the runtime that the caller is in, which counts from `epoch`.
     pub(crate) fn of_runtime(epoch: tokio::time::Instant) -> Self {
         Self { epoch, kind: Kind::of_runtime() }
@@ -50,7 +50,7 @@ impl Kind {
     }
 }
 
-impl Timer for SocketTimer {
+impl Timer for TokioTimer {
     fn poll_until(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
         let deadline = self.epoch + at.saturating_duration_since(Instant::EPOCH);
         #[cfg(target_os = "linux")]
