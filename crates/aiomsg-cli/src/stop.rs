@@ -14,7 +14,8 @@ const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 pub(crate) enum Signal {
     /// Ctrl-C.
     Interrupt,
-    /// What service managers send.
+    /// What service managers send, where there are such signals.
+    #[cfg_attr(not(unix), expect(dead_code))]
     Terminate,
 }
 
@@ -112,6 +113,7 @@ impl Signals {
         Ok(Self)
     }
 
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "as on Unix")]
     async fn next(&mut self) -> Signal {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;

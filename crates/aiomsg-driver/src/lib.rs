@@ -49,7 +49,7 @@
 //! |---|---|
 //! | an application | [`Socket`], [`Builder`], [`ToAddress`]; what a socket gives: [`Message`], [`MessageStream`], [`ReceivedStream`], [`EventStream`], [`PendingReceipt`] |
 //! | settings and what is told | those of the core: [`Config`], [`Event`], [`Metrics`], [`SendError`] and more |
-//! | an adapter | [`Runtime`], [`Listener`], [`Link`], [`Timer`], [`Clock`], [`MonotonicClock`] |
+//! | an adapter | [`Runtime`], [`Listener`], [`Link`], [`Timer`], [`Clock`], [`MonotonicClock`]; on Linux `SystemTimer`, `Watched` |
 //! | whoever runs the futures himself | [`Handle`], [`TimerDriver`], [`LinkDriver`], [`Dialer`], [`Acceptor`], [`Gate`] |
 //!
 //! There are no feature flags. Rust 1.89 or newer is needed.
@@ -75,6 +75,8 @@ mod send;
 mod serve;
 mod shared;
 mod socket;
+#[cfg(target_os = "linux")]
+mod system_timer;
 mod timer;
 mod waiters;
 
@@ -100,4 +102,6 @@ pub use self::receipt::PendingReceipt;
 pub use self::recv::{MessageStream, ReceivedStream};
 pub use self::runtime::{Listener, Runtime};
 pub use self::socket::{ConnectError, Socket};
+#[cfg(target_os = "linux")]
+pub use self::system_timer::{SystemTimer, Watched};
 pub use self::timer::TimerDriver;

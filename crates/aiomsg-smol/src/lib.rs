@@ -52,6 +52,8 @@
 #![doc = aiomsg_driver::guide!()]
 #[expect(unnameable_types, reason = "what serves a socket needs no name")]
 mod runtime;
+#[expect(unnameable_types, reason = "what wakes a socket needs no name")]
+mod timer;
 
 pub use aiomsg_driver::{
     Acknowledge, BuildError, Bytes, CloseReason, CloseReport, Closed, Config, ConfigError, ConnectError,

@@ -3,16 +3,17 @@
 use std::future::Future;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener as StdListener, TcpStream};
-use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 
-use aiomsg_driver::{Clock, Link, Listener, MonotonicClock, Runtime, Timer};
+use aiomsg_driver::{Clock, Link, Listener, MonotonicClock, Runtime};
 use aiomsg_proto::Instant;
 use async_io::Async;
 use bytes::BytesMut;
 use smol::Executor;
 use socket2::{Domain, Socket, Type};
+
+use crate::timer::SmolTimer;
 
 /// Connections that the system keeps for us until they are accepted. Many clients come back at once after an outage.
 const BACKLOG: i32 = 4_096;
@@ -51,7 +52,7 @@ impl Clock for Smol {
 impl Runtime for Smol {
     type Link = TcpLink;
     type Listener = TcpListener;
-    type Timer = SystemTimer;
+    type Timer = SmolTimer;
 
     fn current() -> Option<Self> {
         Some(Self::global())
@@ -69,8 +70,12 @@ impl Runtime for Smol {
         }
     }
 
-    fn timer(&self) -> SystemTimer {
-        SystemTimer { clock: self.clock, timer: async_io::Timer::never(), set: None }
+    fn timer(&self) -> SmolTimer {
+        SmolTimer::of_runtime(self.clock)
+    }
+
+    fn lasting_timer(&self) -> SmolTimer {
+        SmolTimer::lasting(self.clock)
     }
 
     async fn resolve(&self, name: &str) -> io::Result<Vec<SocketAddr>> {
@@ -208,27 +213,6 @@ impl Listener for TcpListener {
 /// A connection failed that was just accepted: its peer has gone.
 fn lost(error: io::Error) -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, error)
-}
-
-/// A timer that is set anew only when the deadline changes.
-#[derive(Debug)]
-pub struct SystemTimer {
-    clock: MonotonicClock,
-    timer: async_io::Timer,
-    /// When it goes off, if it has not yet.
-    set: Option<Instant>,
-}
-
-impl Timer for SystemTimer {
-    fn poll_until(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
-        if self.set != Some(at) {
-            self.timer.set_at(self.clock.to_std(at));
-            self.set = Some(at);
-        }
-        ready!(Pin::new(&mut self.timer).poll(cx));
-        self.set = None;
-        Poll::Ready(())
-    }
 }
 
 #[cfg(test)]

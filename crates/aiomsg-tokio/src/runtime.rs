@@ -26,21 +26,39 @@ const BACKLOG: u32 = 4_096;
 #[derive(Clone, Debug)]
 pub struct Tokio {
     handle: runtime::Handle,
-    /// The clock of the runtime can be paused by tests of an application, before they build their sockets. Timers go by the
-    /// same.
+    clock: TokioClock,
+}
+
+/// The clock of the runtime, which tests of an application can pause before they build their sockets. Timers go by the
+/// same.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TokioClock {
     epoch: tokio::time::Instant,
 }
 
 impl Tokio {
     /// The runtime of this handle, which must have I/O and time enabled.
     pub fn on(handle: runtime::Handle) -> Self {
-        Self { handle, epoch: tokio::time::Instant::now() }
+        Self { handle, clock: TokioClock { epoch: tokio::time::Instant::now() } }
+    }
+}
+
+impl TokioClock {
+    /// The runtime's name for a point in time of this clock.
+    pub(crate) fn to_tokio(self, at: Instant) -> tokio::time::Instant {
+        self.epoch + at.saturating_duration_since(Instant::EPOCH)
+    }
+}
+
+impl Clock for TokioClock {
+    fn now(&self) -> Instant {
+        Instant::EPOCH + self.epoch.elapsed()
     }
 }
 
 impl Clock for Tokio {
     fn now(&self) -> Instant {
-        Instant::EPOCH + self.epoch.elapsed()
+        self.clock.now()
     }
 }
 
@@ -59,12 +77,12 @@ impl Runtime for Tokio {
 
     fn timer(&self) -> TokioTimer {
         let _entered = self.handle.enter();
-        TokioTimer::of_runtime(self.epoch)
+        TokioTimer::of_runtime(self.clock)
     }
 
     fn lasting_timer(&self) -> TokioTimer {
         let _entered = self.handle.enter();
-        TokioTimer::lasting(self.epoch)
+        TokioTimer::lasting(self.clock)
     }
 
     async fn resolve(&self, name: &str) -> io::Result<Vec<SocketAddr>> {

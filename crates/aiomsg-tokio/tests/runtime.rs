@@ -3,10 +3,8 @@
 
 use std::future::Future;
 use std::net::TcpListener;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use aiomsg_driver::Runtime;
 use aiomsg_tokio::{BuildError, Closed, Event, Socket, Tokio};
 use tokio::runtime::Builder;
 
@@ -122,6 +120,10 @@ fn a_socket_sets_no_timer_of_the_runtime() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn who_waits_for_a_while_needs_no_descriptor() {
+    use std::task::{Context, Poll};
+
+    use aiomsg_driver::Runtime;
+
     const WAITS: usize = 500;
     let descriptors = || std::fs::read_dir("/proc/self/fd").expect("a list").count();
     let socket = socket();
