@@ -167,7 +167,7 @@ async fn send<L: Library>(size: usize, mut sockets: Vec<L::Socket>) -> Option<Me
     let payload = Bytes::from(vec![7; size]);
     loop {
         for socket in &mut sockets {
-            L::send(socket, payload.clone()).await;
+            L::send(socket, &payload).await;
         }
     }
 }
@@ -178,7 +178,7 @@ async fn publish<L: Library>(arguments: &Arguments) -> Option<Measured> {
     for number in 0_u64.. {
         let mut payload = vec![7; arguments.size];
         payload[..8].copy_from_slice(&number.to_be_bytes());
-        L::send(&mut socket, payload.into()).await;
+        L::send(&mut socket, &payload.into()).await;
     }
     None
 }
@@ -238,7 +238,7 @@ async fn ask<L: Library>(arguments: &Arguments) -> Measured {
     let began = Instant::now();
     let mut before = began;
     while before - began < WARM_UP + Duration::from_secs_f64(arguments.seconds) {
-        L::send(&mut socket, payload.clone()).await;
+        L::send(&mut socket, &payload).await;
         L::flush(&mut socket).await;
         L::receive(&mut socket).await;
         let now = Instant::now();
@@ -271,7 +271,7 @@ async fn idle<L: Library>(arguments: &Arguments) -> Option<Measured> {
     let mut sockets = Vec::new();
     for number in 1..=arguments.peers {
         let mut socket = L::open(Role::Idle, Way::Connect, &arguments.address).await;
-        L::send(&mut socket, vec![7; arguments.size].into()).await;
+        L::send(&mut socket, &vec![7; arguments.size].into()).await;
         L::flush(&mut socket).await;
         sockets.push(socket);
         if number % GO == 0 {
@@ -307,7 +307,7 @@ async fn offer<L: Library>(arguments: &Arguments) -> Option<Measured> {
     let mut socket = L::open(Role::Push, Way::Connect, &arguments.address).await;
     let payload = Bytes::from(vec![7; arguments.size]);
     loop {
-        L::offer(&mut socket, payload.clone()).await;
+        L::offer(&mut socket, &payload).await;
         Timer::after(Duration::from_millis(1)).await;
     }
 }

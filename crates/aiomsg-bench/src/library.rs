@@ -63,10 +63,10 @@ pub trait Library: 'static {
     fn open(role: Role, way: Way, address: &str) -> impl Future<Output = Self::Socket> + Send;
 
     /// Sends a message, or lines it up.
-    fn send(socket: &mut Self::Socket, payload: Bytes) -> impl Future<Output = ()> + Send;
+    fn send(socket: &mut Self::Socket, payload: &Bytes) -> impl Future<Output = ()> + Send;
 
     /// Sends a message if that goes without waiting for a peer. Otherwise it may be lost.
-    fn offer(socket: &mut Self::Socket, payload: Bytes) -> impl Future<Output = ()> + Send;
+    fn offer(socket: &mut Self::Socket, payload: &Bytes) -> impl Future<Output = ()> + Send;
 
     /// Sends what is lined up, where that has to be asked for.
     fn flush(_socket: &mut Self::Socket) -> impl Future<Output = ()> + Send {

@@ -120,15 +120,15 @@ impl<M: Mode> Library for Aiomsg<M> {
         Socket { socket, role, asker: None }
     }
 
-    async fn send(socket: &mut Self::Socket, payload: Bytes) {
+    async fn send(socket: &mut Self::Socket, payload: &Bytes) {
         match socket.asker {
-            Some(asker) => socket.socket.send_to(asker, payload).await.expect("open"),
-            None => socket.socket.send(payload).await.expect("open"),
+            Some(asker) => socket.socket.send_to(asker, payload.clone()).await.expect("open"),
+            None => socket.socket.send(payload.clone()).await.expect("open"),
         }
     }
 
-    async fn offer(socket: &mut Self::Socket, payload: Bytes) {
-        match socket.socket.try_send(payload) {
+    async fn offer(socket: &mut Self::Socket, payload: &Bytes) {
+        match socket.socket.try_send(payload.clone()) {
             Ok(()) | Err(SendError::Full(_)) => {}
             Err(error) => panic!("{error}"),
         }
@@ -144,6 +144,6 @@ impl<M: Mode> Library for Aiomsg<M> {
     }
 
     async fn send_on(socket: &mut Self::Socket, message: Bytes) {
-        Self::send(socket, message).await;
+        Self::send(socket, &message).await;
     }
 }

@@ -89,22 +89,22 @@ impl Library for Monocoque {
         SendWrapper::new(open(role, way, address)).await
     }
 
-    async fn send(socket: &mut Socket, payload: Bytes) {
+    async fn send(socket: &mut Socket, payload: &Bytes) {
         match socket {
-            Socket::Push(socket) => socket.send_one(payload).await,
-            Socket::Publish(socket) => publish(socket, payload).await,
-            Socket::Ask(socket) => socket.send_one(payload).await,
-            Socket::Answer(socket) => socket.send(vec![payload]).await,
+            Socket::Push(socket) => socket.send_one(payload.clone()).await,
+            Socket::Publish(socket) => publish(socket, payload.clone()).await,
+            Socket::Ask(socket) => socket.send_one(payload.clone()).await,
+            Socket::Answer(socket) => socket.send(vec![payload.clone()]).await,
             Socket::Pull(..) | Socket::PullMany(_) | Socket::Subscribe(..) => panic!("it only receives"),
         }
         .expect("open");
     }
 
-    async fn offer(socket: &mut Socket, payload: Bytes) {
+    async fn offer(socket: &mut Socket, payload: &Bytes) {
         match socket {
             // This is how it connects again: it waits for its time to do so, and tries once.
             Socket::Push(socket) => {
-                drop(SendWrapper::new(socket.send_with_reconnect(vec![payload])).await);
+                drop(SendWrapper::new(socket.send_with_reconnect(vec![payload.clone()])).await);
                 drop(socket.flush().await);
             }
             _ => panic!("it is not asked for this"),
@@ -143,7 +143,7 @@ impl Library for Monocoque {
     }
 
     async fn send_on(socket: &mut Socket, message: Bytes) {
-        Self::send(socket, message).await;
+        Self::send(socket, &message).await;
     }
 }
 

@@ -60,12 +60,12 @@ impl<const TRY: bool> Library for Omq<TRY> {
         socket
     }
 
-    async fn send(socket: &mut Self::Socket, payload: Bytes) {
-        Self::send_on(socket, OmqMessage(Message::single(payload))).await;
+    async fn send(socket: &mut Self::Socket, payload: &Bytes) {
+        Self::send_on(socket, OmqMessage(Message::single(payload.clone()))).await;
     }
 
-    async fn offer(socket: &mut Self::Socket, payload: Bytes) {
-        match socket.try_send(Message::single(payload)) {
+    async fn offer(socket: &mut Self::Socket, payload: &Bytes) {
+        match socket.try_send(Message::single(payload.clone())) {
             Ok(()) | Err(omq_tokio::TrySendError::Full(_)) => {}
             Err(error) => panic!("{error}"),
         }

@@ -102,9 +102,9 @@ impl Library for Raw {
         }
     }
 
-    async fn send(socket: &mut Socket, payload: Bytes) {
+    async fn send(socket: &mut Socket, payload: &Bytes) {
         if socket.chunk.is_empty() {
-            let frame = framed(&payload);
+            let frame = framed(payload);
             socket.frame = frame.len();
             // Four of 64 KiB go in five packets.
             let count = if frame.len() * 2 > CHUNK { 4 } else { CHUNK / frame.len() };
@@ -120,9 +120,9 @@ impl Library for Raw {
         }
     }
 
-    async fn offer(socket: &mut Socket, payload: Bytes) {
+    async fn offer(socket: &mut Socket, payload: &Bytes) {
         let stream = &mut socket.streams[0];
-        let sent = stream.tcp.try_write(&framed(&payload));
+        let sent = stream.tcp.try_write(&framed(payload));
         if sent.is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock)
             && let Ok(tcp) = TcpStream::connect(&socket.address).await
         {
@@ -153,7 +153,7 @@ impl Library for Raw {
     }
 
     async fn send_on(socket: &mut Socket, message: Bytes) {
-        Self::send(socket, message).await;
+        Self::send(socket, &message).await;
     }
 }
 

@@ -74,13 +74,13 @@ impl Library for Rzmq {
         socket
     }
 
-    async fn send(socket: &mut rzmq::Socket, payload: Bytes) {
-        socket.send(Msg::from_bytes(payload)).await.expect("open");
+    async fn send(socket: &mut rzmq::Socket, payload: &Bytes) {
+        socket.send(Msg::from_bytes(payload.clone())).await.expect("open");
     }
 
-    async fn offer(socket: &mut rzmq::Socket, payload: Bytes) {
+    async fn offer(socket: &mut rzmq::Socket, payload: &Bytes) {
         // It has no call that does not wait.
-        let sent = socket.send(Msg::from_bytes(payload));
+        let sent = socket.send(Msg::from_bytes(payload.clone()));
         drop(tokio::time::timeout(Duration::from_millis(1), sent).await);
     }
 

@@ -81,15 +81,15 @@ impl Library for Zeromq {
         }
     }
 
-    async fn send(socket: &mut Socket, payload: Bytes) {
-        Self::send_on(socket, ZeromqMessage(payload.into())).await;
+    async fn send(socket: &mut Socket, payload: &Bytes) {
+        Self::send_on(socket, ZeromqMessage(payload.clone().into())).await;
     }
 
-    async fn offer(socket: &mut Socket, payload: Bytes) {
+    async fn offer(socket: &mut Socket, payload: &Bytes) {
         match socket {
             Socket::Push(socket, endpoint) => {
                 // It does not connect again by itself. Without a peer it gives the message back.
-                if let Err(ZmqError::ReturnToSender { .. }) = socket.send(payload.into()).await {
+                if let Err(ZmqError::ReturnToSender { .. }) = socket.send(payload.clone().into()).await {
                     drop(socket.connect(endpoint).await);
                 }
             }

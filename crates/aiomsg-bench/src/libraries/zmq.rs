@@ -70,11 +70,11 @@ impl Library for Zmq {
         socket
     }
 
-    async fn send(socket: &mut zmq::Socket, payload: Bytes) {
+    async fn send(socket: &mut zmq::Socket, payload: &Bytes) {
         socket.send(&payload[..], 0).expect("open");
     }
 
-    async fn offer(socket: &mut zmq::Socket, payload: Bytes) {
+    async fn offer(socket: &mut zmq::Socket, payload: &Bytes) {
         match socket.send(&payload[..], zmq::DONTWAIT) {
             Ok(()) | Err(zmq::Error::EAGAIN) => {}
             Err(error) => panic!("{error}"),
