@@ -29,8 +29,7 @@ pub struct Tokio {
     clock: TokioClock,
 }
 
-/// The clock of the runtime, which tests of an application can pause before they build their sockets. Timers go by the
-/// same.
+/// The clock of the runtime, which tests of an application can pause. Timers go by the same.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TokioClock {
     epoch: tokio::time::Instant,

@@ -37,9 +37,7 @@ impl TokioTimer {
     /// the system has timers that it is told of once, such a one is taken. It takes a descriptor.
     pub(crate) fn lasting(clock: TokioClock) -> Self {
         #[cfg(target_os = "linux")]
-        if !is_time_paused()
-            && let Ok(timer) = aiomsg_driver::SystemTimer::new()
-        {
+        if let Ok(timer) = aiomsg_driver::SystemTimer::new() {
             return Self { clock, kind: Kind::OfSystem(timer) };
         }
         Self::of_runtime(clock)
@@ -57,8 +55,8 @@ impl Timer for TokioTimer {
         #[cfg(target_os = "linux")]
         if let Kind::OfSystem(timer) = &mut self.kind {
             match timer.poll_until(cx, &self.clock, at) {
-                Ok(poll) => return poll,
-                Err(_) => self.kind = Kind::of_runtime(),
+                Ok(poll) if !is_time_paused() => return poll,
+                Ok(_) | Err(_) => self.kind = Kind::of_runtime(),
             }
         }
         match &mut self.kind {

@@ -151,6 +151,23 @@ async fn paused_time_passes_for_sockets_too() {
     assert!(client.metrics().dial_attempts > 100, "it is tried again as time passes");
 }
 
+/// A socket that was there before has a timer of the system, and does not know until that has gone off.
+#[tokio::test]
+async fn time_that_is_paused_later_passes_as_well() {
+    let client = socket();
+    let address = TcpListener::bind(LOCAL).expect("a free port").local_addr().expect("bound");
+    client.connect(address).expect("an address");
+    let attempts = || client.metrics().dial_attempts;
+    tokio::time::pause();
+    let before = attempts();
+    while attempts() < before + 2 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let known = attempts();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(attempts() > known + 100, "from {known} to {}", attempts());
+}
+
 #[tokio::test(start_paused = true)]
 async fn sockets_talk_while_time_is_paused() {
     let (far, near) = pair().await;
