@@ -28,7 +28,7 @@ use crate::io::Clock;
 use crate::receipt::ReceiptState;
 use crate::waiters::{Waiters, Wakes};
 
-/// With so many bytes of messages received and not taken, no more is read before the application has taken most of them.
+/// With more bytes of messages than this received and not taken, no more is read before the application has taken all.
 /// What is taken soon is still in the caches of the processor, and what is not read holds the sender back.
 pub(crate) const READ_AHEAD: usize = 16 * 1024;
 
@@ -365,13 +365,13 @@ impl State {
         true
     }
 
-    /// Settles what was taken out of `inbox`, fills it if it is empty, and has more read if there is little left.
+    /// Settles what was taken out of `inbox`, fills it if it is empty, and has more read if it stays empty.
     pub(crate) fn exchange(&mut self, now: Instant, inbox: &mut Inbox) {
         if inbox.unsettled() > 0 {
             self.taking += 1;
         }
         self.core.poll_received(now, inbox);
-        if !self.put_off.is_empty() && self.core.receive_held().bytes <= READ_AHEAD / 2 {
+        if inbox.is_empty() && !self.put_off.is_empty() {
             self.read_on();
         }
     }
