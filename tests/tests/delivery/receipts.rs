@@ -1,7 +1,7 @@
 //! What senders learn of their messages.
 
-use aiomsg_proto::{DeliveryGuarantee, Ready, Receipt, SendError, SendMode};
-use aiomsg_tests::{numbered, wire};
+use aiomsg_proto::{DeliveryGuarantee, Limit, Ready, Receipt, SendError, SendMode};
+use aiomsg_tests::{Network, numbered, wire};
 use bytes::Bytes;
 
 use super::support::{
@@ -25,7 +25,7 @@ fn publishing_at_least_once_is_refused_and_sending_to_one_identity_is_not() {
 
 #[test]
 fn a_receipt_for_a_published_message_is_refused_whatever_is_held() {
-    let config = patient().send_mode(SendMode::Publish).send_buffer(aiomsg_proto::Limit::new(1, 1 << 20));
+    let config = patient().send_mode(SendMode::Publish).send_buffer(Limit::new(1, 1 << 20));
     let (mut net, server) = server(config);
     net.send(server, "waits").expect("there is room");
     let refused = net.command(server, |socket, now| socket.send_with_receipt(now, None, "news".into()));
@@ -89,6 +89,31 @@ fn a_receipt_says_who_has_acknowledged() {
         assert_eq!(known, expected);
         assert_conserved(&net, server);
     }
+}
+
+#[test]
+fn receipts_that_nobody_asks_for_fill_the_send_buffer_and_nothing_else() {
+    let (mut net, server) = server(patient().send_buffer(Limit::new(3, 1 << 20)));
+    let raw = peer(&mut net, 1);
+    let with_receipt = |net: &mut Network| {
+        net.command(server, |socket, now| socket.send_with_receipt(now, None, "job".into()))
+    };
+    for round in 0..3 {
+        with_receipt(&mut net).expect("there is room");
+        net.run_for(MOMENT);
+        acknowledge_from(&mut net, raw, round);
+    }
+    assert_eq!(held(&net, server), 0, "all are acknowledged");
+    net.send(server, "plain").expect("one without a receipt is not concerned");
+    net.run_for(MOMENT);
+    assert_eq!(with_receipt(&mut net), Err(SendError::Full("job".into())));
+    let room =
+        |net: &Network| net.announced(server).iter().filter(|(_, ready)| *ready == Ready::Room).count();
+    let before = room(&net);
+    assert!(net.command(server, |socket, _| socket.poll_receipt()).is_some());
+    assert_eq!(room(&net), before + 1, "what was asked for leaves room, which is told");
+    assert_eq!(with_receipt(&mut net).map(drop), Ok(()));
+    assert_eq!(with_receipt(&mut net), Err(SendError::Full("job".into())));
 }
 
 #[test]

@@ -89,6 +89,11 @@ impl Deliveries {
         news
     }
 
+    /// How many receipts there are that nobody has asked for.
+    pub(super) fn receipts(&self) -> usize {
+        self.receipts.len()
+    }
+
     /// Gives a message the name under which its acknowledgement is awaited.
     pub(super) fn track(&mut self, heading: &mut Heading, receipt: bool) -> DeliveryKey {
         let key = self.table.insert(Delivery {
@@ -454,7 +459,9 @@ impl Socket {
     #[must_use]
     pub fn poll_receipt(&mut self) -> Option<(ReceiptId, Receipt)> {
         self.deliveries.announced = self.deliveries.receipts.len() > 1;
-        self.deliveries.receipts.pop_front()
+        let receipt = self.deliveries.receipts.pop_front()?;
+        self.announce_room();
+        Some(receipt)
     }
 }
 

@@ -238,6 +238,9 @@ impl Socket {
     /// As [`send`](Self::send), or as [`send_to`](Self::send_to) if there is a `recipient`, and tells what becomes of the
     /// message by [`poll_receipt`](Self::poll_receipt). It is delivered at-least-once, whatever the setting.
     ///
+    /// A receipt that was not asked for yet has a place in the send buffer as a message has, as far as further messages
+    /// with a receipt go.
+    ///
     /// # Errors
     /// Those of [`send`](Self::send) and [`send_to`](Self::send_to).
     pub fn send_with_receipt(
@@ -251,6 +254,7 @@ impl Socket {
             Some(identity) => (Route::Direct, self.admit_for_peer(identity, payload.len())),
             None => (Route::Any, self.admit_for_mode(payload.len(), true)),
         };
+        let admitted = admitted.and_then(|()| self.admit_receipt(payload.len()));
         if let Err(refusal) = admitted {
             return Err(refusal.of(payload));
         }
@@ -291,6 +295,14 @@ impl Socket {
         }
         self.watch_for_standstill();
         Err(Refusal::PeerFull)
+    }
+
+    /// Checks what the receipt of a message of `bytes` bytes needs: who never asks for receipts is to run full, not the
+    /// memory.
+    fn admit_receipt(&mut self, bytes: usize) -> Result<(), Refusal> {
+        let mut held = self.router.held;
+        held.messages += self.deliveries.receipts();
+        if self.config.send_buffer.admits(held, bytes) { Ok(()) } else { Err(self.refuse()) }
     }
 
     fn is_at_least_once(&self) -> bool {
