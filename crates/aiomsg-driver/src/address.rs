@@ -22,7 +22,10 @@ macro_rules! addresses {
 }
 
 addresses!(str, String, SocketAddr, SocketAddrV4, SocketAddrV6: |address| address.to_string());
-addresses!((&str, u16), (String, u16): |address| format!("{}:{}", address.0, address.1));
+addresses!((&str, u16), (String, u16): |address| match address.0.parse() {
+    Ok(ip) => SocketAddr::new(ip, address.1).to_string(),
+    Err(_) => format!("{}:{}", address.0, address.1),
+});
 addresses!((IpAddr, u16), (Ipv4Addr, u16), (Ipv6Addr, u16): |address| SocketAddr::from(*address).to_string());
 
 impl<T: ToAddress + ?Sized> ToAddress for &T {
@@ -51,7 +54,11 @@ mod tests {
         assert_eq!((host, 25_000).to_address(), text);
         assert_eq!((IpAddr::from(host), 25_000).to_address(), text);
         assert_eq!(("127.0.0.1", 25_000).to_address(), text);
-        assert_eq!((Ipv6Addr::LOCALHOST, 1).to_address(), "[::1]:1");
+        for ipv6 in
+            [(Ipv6Addr::LOCALHOST, 1).to_address(), ("::1", 1).to_address(), ("[::1]", 1).to_address()]
+        {
+            assert_eq!(ipv6, "[::1]:1");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aiomsg_proto::{Identity, MessageId, Received};
+use aiomsg_proto::{Identity, Received};
 use bytes::Bytes;
 
 use crate::shared::Shared;
@@ -15,14 +15,13 @@ use crate::shared::Shared;
 #[derive(Debug)]
 pub struct Message {
     shared: Arc<Shared>,
+    /// With what the sender waits for, until that is answered.
     received: Received,
-    /// What the sender waits for.
-    request: Option<MessageId>,
 }
 
 impl Message {
-    pub(crate) fn new(shared: Arc<Shared>, received: Received) -> Self {
-        Self { shared, request: received.request, received }
+    pub(crate) const fn new(shared: Arc<Shared>, received: Received) -> Self {
+        Self { shared, received }
     }
 
     /// Who sent it.
@@ -37,12 +36,12 @@ impl Message {
 
     /// Whether its sender keeps it until it is acknowledged: it was sent at-least-once.
     pub fn wants_acknowledgement(&self) -> bool {
-        self.request.is_some()
+        self.received.request.is_some()
     }
 
     /// The application has done with it; its sender may forget it.
     pub fn acknowledge(mut self) {
-        acknowledge(&self.shared, self.received.identity, self.request.take());
+        acknowledge(&self.shared, &mut self.received);
     }
 
     /// The application has not done with it; its sender is to send it again.
@@ -53,16 +52,17 @@ impl Message {
 
 impl Drop for Message {
     fn drop(&mut self) {
-        if let Some(id) = self.request.take() {
-            let identity = self.received.identity;
+        let identity = self.received.identity;
+        if let Some(id) = self.received.request.take() {
             self.shared.with_time(|state, now| state.core.reject(now, identity, id));
         }
     }
 }
 
-/// Acknowledges a message that asks for it.
-pub(crate) fn acknowledge(shared: &Shared, identity: Identity, request: Option<MessageId>) {
-    if let Some(id) = request {
+/// Acknowledges a message that asks for it, once.
+pub(crate) fn acknowledge(shared: &Shared, received: &mut Received) {
+    let identity = received.identity;
+    if let Some(id) = received.request.take() {
         shared.with_time(|state, now| state.core.acknowledge(now, identity, id));
     }
 }

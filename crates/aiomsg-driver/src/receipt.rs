@@ -23,12 +23,11 @@ pub(crate) enum ReceiptState {
 #[must_use = "futures do nothing unless awaited"]
 pub struct PendingReceipt {
     shared: Arc<Shared>,
-    /// Always there: the sender asked for it.
-    id: Option<ReceiptId>,
+    id: ReceiptId,
 }
 
 impl PendingReceipt {
-    pub(crate) const fn new(shared: Arc<Shared>, id: Option<ReceiptId>) -> Self {
+    pub(crate) const fn new(shared: Arc<Shared>, id: ReceiptId) -> Self {
         Self { shared, id }
     }
 }
@@ -37,7 +36,7 @@ impl Future for PendingReceipt {
     type Output = Receipt;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Receipt> {
-        self.shared.with(|state| match self.id.and_then(|id| state.receipts.get_mut(&id)) {
+        self.shared.with(|state| match state.receipts.get_mut(&self.id) {
             Some(ReceiptState::Known(receipt)) => Poll::Ready(*receipt),
             Some(ReceiptState::Awaited(waker)) => {
                 *waker = Some(cx.waker().clone());
@@ -51,8 +50,6 @@ impl Future for PendingReceipt {
 
 impl Drop for PendingReceipt {
     fn drop(&mut self) {
-        if let Some(id) = self.id {
-            self.shared.with(|state| state.receipts.remove(&id));
-        }
+        self.shared.with(|state| state.receipts.remove(&self.id));
     }
 }

@@ -41,7 +41,7 @@ pub(crate) fn take_at_once<T>(shared: &Shared, next: impl FnOnce(&mut Inbox) -> 
         shared.with_inbox(|inbox, wakes| (take(shared, inbox, wakes, next), !inbox.is_empty()));
     if message.is_some() {
         shared.taken_in_a_row.store(in_a_row + 1, Ordering::Relaxed);
-        if more && shared.receivers_waiting.load(Ordering::Relaxed) > 0 {
+        if more && shared.is_awaited() {
             shared.with(State::wake_receivers);
         }
     }
@@ -50,8 +50,11 @@ pub(crate) fn take_at_once<T>(shared: &Shared, next: impl FnOnce(&mut Inbox) -> 
 
 /// Takes a message that is there.
 pub(crate) fn try_recv(shared: &Shared) -> Result<Option<Received>, Closed> {
-    let received = take_now(shared)?;
-    Ok(received.inspect(|received| acknowledge(shared, received.identity, received.request)))
+    let mut received = take_now(shared)?;
+    if let Some(received) = &mut received {
+        acknowledge(shared, received);
+    }
+    Ok(received)
 }
 
 /// As [`try_recv`], and the acknowledgement is left to the caller.
@@ -150,7 +153,7 @@ impl Receiver {
 
     #[inline]
     fn leave(&mut self, shared: &Shared, more: bool) {
-        if self.ticket.is_some() || (more && shared.receivers_waiting.load(Ordering::Relaxed) > 0) {
+        if self.ticket.is_some() || (more && shared.is_awaited()) {
             shared.with(|state| self.stop_waiting(state, more));
         }
     }
@@ -221,8 +224,8 @@ impl RecvPayload<'_> {
     #[cold]
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Closed>> {
         let Self(recv) = self;
-        let received = std::task::ready!(Pin::new(&mut *recv).poll(cx))?;
-        acknowledge(recv.shared, received.identity, received.request);
+        let mut received = std::task::ready!(Pin::new(&mut *recv).poll(cx))?;
+        acknowledge(recv.shared, &mut received);
         Poll::Ready(Ok(received.payload))
     }
 }
@@ -246,9 +249,11 @@ impl Stream for ReceivedStream {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Received>> {
         let Self { shared, receiver } = self.get_mut();
-        receiver.poll(shared, cx).map(|result| {
-            result.ok().inspect(|received| acknowledge(shared, received.identity, received.request))
-        })
+        let mut received = std::task::ready!(receiver.poll(shared, cx)).ok();
+        if let Some(received) = &mut received {
+            acknowledge(shared, received);
+        }
+        Poll::Ready(received)
     }
 }
 

@@ -34,46 +34,63 @@ impl Recipient {
     }
 }
 
-/// What is asked for.
+/// How a message is handed to the core, and what its sender has of it then.
+pub(crate) trait Order: Copy + Unpin {
+    type Accepted;
+
+    fn to(self) -> Recipient;
+
+    fn hand_over(self, state: &mut State, now: Instant, payload: Bytes) -> Result<Self::Accepted, SendError>;
+}
+
+/// A message, and no more.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Order {
-    pub(crate) to: Recipient,
-    /// The sender wants to know what becomes of the message.
-    pub(crate) receipt: bool,
+pub(crate) struct Plain(pub(crate) Recipient);
+
+impl Order for Plain {
+    type Accepted = ();
+
+    fn to(self) -> Recipient {
+        self.0
+    }
+
+    fn hand_over(self, state: &mut State, now: Instant, payload: Bytes) -> Result<(), SendError> {
+        match self.0 {
+            Recipient::Mode => state.core.send(now, payload),
+            Recipient::Peer(identity) => state.core.send_to(now, identity, payload),
+        }
+    }
+}
+
+/// A message of which the sender wants to know what becomes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WithReceipt(pub(crate) Recipient);
+
+impl Order for WithReceipt {
+    type Accepted = ReceiptId;
+
+    fn to(self) -> Recipient {
+        self.0
+    }
+
+    fn hand_over(self, state: &mut State, now: Instant, payload: Bytes) -> Result<ReceiptId, SendError> {
+        let id = state.core.send_with_receipt(now, self.0.peer(), payload)?;
+        state.receipts.insert(id, ReceiptState::Awaited(None));
+        Ok(id)
+    }
 }
 
 impl State {
-    /// Whether nobody came before the holder of these tickets, to the socket and to this peer.
+    /// Whether nobody came before the holder of this place, to the socket and to this peer.
     fn is_turn(&self, to: Recipient, place: &Place) -> bool {
-        let Place { socket, peer } = place;
-        let peer_turn = match to {
-            Recipient::Mode => true,
-            Recipient::Peer(identity) => {
-                self.peer_senders.get(&identity).is_none_or(|waiters| waiters.is_next(*peer))
-            }
-        };
         // Who waits for one peer has no claim to the place of those who wait for the socket, and the reverse.
-        peer_turn && (peer.is_some() || self.senders.is_next(*socket))
+        self.is_peer_turn(to, place) && (place.peer.is_some() || self.senders.is_next(place.socket))
     }
 
-    fn submit(&mut self, now: Instant, order: Order, payload: Bytes) -> Result<Option<ReceiptId>, SendError> {
-        let receipt = match order {
-            Order { to: Recipient::Mode, receipt: false } => {
-                self.core.send(now, payload)?;
-                None
-            }
-            Order { to: Recipient::Peer(identity), receipt: false } => {
-                self.core.send_to(now, identity, payload)?;
-                None
-            }
-            Order { to, receipt: true } => {
-                let id = self.core.send_with_receipt(now, to.peer(), payload)?;
-                self.receipts.insert(id, ReceiptState::Awaited(None));
-                Some(id)
-            }
-        };
+    fn submit<O: Order>(&mut self, now: Instant, order: O, payload: Bytes) -> Result<O::Accepted, SendError> {
+        let accepted = order.hand_over(self, now, payload)?;
         self.sent_in_a_row = self.sent_in_a_row.saturating_add(1);
-        Ok(receipt)
+        Ok(accepted)
     }
 
     /// Gives up the places of a sender, and lets the next ones try.
@@ -99,7 +116,7 @@ impl State {
 
     fn wait_for_turn(&mut self, to: Recipient, place: &mut Place, cx: &Context<'_>) {
         match to {
-            Recipient::Peer(identity) if !self.is_peer_turn(identity, place) => {
+            Recipient::Peer(identity) if !self.is_peer_turn(to, place) => {
                 self.wait_for_peer(identity, place, cx);
             }
             Recipient::Mode | Recipient::Peer(_) => self.wait_for_socket(place, cx),
@@ -111,8 +128,10 @@ impl State {
         self.read_on();
     }
 
-    fn is_peer_turn(&self, identity: Identity, place: &Place) -> bool {
-        self.peer_senders.get(&identity).is_none_or(|waiters| waiters.is_next(place.peer))
+    /// Whether nobody came before the holder of this place, to this peer.
+    fn is_peer_turn(&self, to: Recipient, place: &Place) -> bool {
+        let waiters = to.peer().and_then(|identity| self.peer_senders.get(&identity));
+        waiters.is_none_or(|waiters| waiters.is_next(place.peer))
     }
 
     /// Waits for one peer only: that one may be stalled, and those who wait for the socket need not be.
@@ -139,25 +158,25 @@ impl Place {
 /// A message that is being sent.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless awaited"]
-pub(crate) struct Send<'a> {
+pub(crate) struct Sending<'a, O: Order> {
     shared: &'a Arc<Shared>,
-    order: Order,
+    order: O,
     payload: Option<Bytes>,
     place: Place,
     yielded: bool,
 }
 
-impl<'a> Send<'a> {
-    pub(crate) fn new(shared: &'a Arc<Shared>, order: Order, payload: Bytes) -> Self {
+impl<'a, O: Order> Sending<'a, O> {
+    pub(crate) fn new(shared: &'a Arc<Shared>, order: O, payload: Bytes) -> Self {
         Self { shared, order, payload: Some(payload), place: Place::default(), yielded: false }
     }
 }
 
-impl Send<'_> {
+impl<O: Order> Sending<'_, O> {
     /// Tries once. `None`: this would wait for ever, as far as the core was told what the application has taken.
     fn attempt(&mut self, cx: &Context<'_>, told: bool) -> Option<Poll<<Self as Future>::Output>> {
         let Self { shared, order, payload, place, yielded } = self;
-        let (order, to) = (*order, order.to);
+        let (order, to) = (*order, order.to());
         shared.with(|state| {
             if state.sent_in_a_row >= FAIR_SHARE && !*yielded {
                 *yielded = true;
@@ -169,7 +188,8 @@ impl Send<'_> {
                 state.wait_for_turn(to, place, cx);
                 return Some(Poll::Pending);
             }
-            let Some(message) = payload.take() else { return Some(Poll::Ready(Ok(None))) };
+            // Done already, if there is nothing: nobody may be told twice what has become of the message.
+            let Some(message) = payload.take() else { return Some(Poll::Pending) };
             let now = shared.send_time(state);
             match (state.submit(now, order, message), to) {
                 (Err(SendError::Full(message)), _) => {
@@ -197,8 +217,8 @@ impl Send<'_> {
     }
 }
 
-impl Future for Send<'_> {
-    type Output = Result<Option<ReceiptId>, SendError>;
+impl<O: Order> Future for Sending<'_, O> {
+    type Output = Result<O::Accepted, SendError>;
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -210,11 +230,11 @@ impl Future for Send<'_> {
     }
 }
 
-impl Drop for Send<'_> {
+impl<O: Order> Drop for Sending<'_, O> {
     fn drop(&mut self) {
         let Self { shared, order, place, .. } = self;
         if place.waits() {
-            shared.with(|state| state.leave(order.to, place));
+            shared.with(|state| state.leave(order.to(), place));
         }
     }
 }
@@ -229,7 +249,7 @@ pub(crate) struct SendByMode<'a> {
     shared: &'a Arc<Shared>,
     payload: Option<Bytes>,
     /// In a box, or every message would carry the room for waiting around with it.
-    waiting: Option<Pin<Box<Send<'a>>>>,
+    waiting: Option<Pin<Box<Sending<'a, Plain>>>>,
 }
 
 impl<'a> SendByMode<'a> {
@@ -242,14 +262,13 @@ impl<'a> SendByMode<'a> {
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
         let Self { shared, payload, waiting } = self;
         if let Some(payload) = payload.take() {
-            *waiting =
-                Some(Box::pin(Send::new(shared, Order { to: Recipient::Mode, receipt: false }, payload)));
+            *waiting = Some(Box::pin(Sending::new(shared, Plain(Recipient::Mode), payload)));
         }
-        // Done already, if there is nothing: nobody may be told twice what has become of the message.
+        // Done already, as above.
         let Some(send) = waiting else { return Poll::Pending };
         let result = std::task::ready!(send.as_mut().poll(cx));
         *waiting = None;
-        Poll::Ready(result.map(|_| ()))
+        Poll::Ready(result)
     }
 }
 
@@ -297,10 +316,12 @@ pub(crate) fn try_send(shared: &Shared, to: Recipient, payload: Bytes) -> Result
 
 fn try_once(shared: &Shared, to: Recipient, payload: Bytes) -> Result<(), SendError> {
     shared.with(|state| {
-        if !state.core.is_closing() && !state.is_turn(to, &Place::default()) {
-            return Err(SendError::Full(payload));
+        let place = Place::default();
+        if !state.core.is_closing() && !state.is_turn(to, &place) {
+            let full = if state.is_peer_turn(to, &place) { SendError::Full } else { SendError::PeerFull };
+            return Err(full(payload));
         }
         let now = shared.send_time(state);
-        state.submit(now, Order { to, receipt: false }, payload).map(|_| ())
+        state.submit(now, Plain(to), payload)
     })
 }

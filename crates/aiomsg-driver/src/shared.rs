@@ -9,14 +9,14 @@ use std::time::Duration;
 #[cfg(not(shuttle))]
 use std::sync::{
     Mutex, MutexGuard,
-    atomic::{AtomicU32, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
 // `tests/interleavings.rs` decides which thread goes on at each of these.
 #[cfg(shuttle)]
 use shuttle::sync::{
     Mutex, MutexGuard,
-    atomic::{AtomicU32, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
 use aiomsg_proto::{ConnectionId, DialId, Event, Identity, Inbox, Instant, Ready, ReceiptId, Socket};
@@ -43,8 +43,8 @@ pub(crate) struct Shared {
     /// The messages being taken by the application. Taken before `state` where both are needed.
     inbox: Mutex<Inbox>,
     pub(crate) buffers: Buffers,
-    /// Tasks that wait for a message; a hint that spares taking the lock.
-    pub(crate) receivers_waiting: AtomicUsize,
+    /// Some task waits for a message; a hint that spares taking the lock.
+    awaited: AtomicBool,
     /// Messages taken since a receiver last had to wait, about.
     pub(crate) taken_in_a_row: AtomicU32,
 }
@@ -156,7 +156,7 @@ impl Shared {
             }),
             inbox: Mutex::new(Inbox::default()),
             buffers: Buffers::default(),
-            receivers_waiting: AtomicUsize::new(0),
+            awaited: AtomicBool::new(false),
             taken_in_a_row: AtomicU32::new(0),
         }
     }
@@ -246,6 +246,12 @@ impl Shared {
         result
     }
 
+    /// Whether some task waits for a message, as far as is known without the lock.
+    #[inline]
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.awaited.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn now(&self) -> Instant {
         self.clock.now()
     }
@@ -287,9 +293,9 @@ impl Shared {
 
     #[inline]
     fn note_receivers(&self, state: &State) {
-        let waiting = usize::from(!state.receivers.is_empty() || !state.streams.is_empty());
-        if waiting != self.receivers_waiting.load(Ordering::Relaxed) {
-            self.receivers_waiting.store(waiting, Ordering::Relaxed);
+        let awaited = !state.receivers.is_empty() || !state.streams.is_empty();
+        if awaited != self.is_awaited() {
+            self.awaited.store(awaited, Ordering::Relaxed);
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::message::{Message, acknowledge};
 use crate::receipt::PendingReceipt;
 use crate::recv::{self, MessageStream, ReceivedStream, Recv, RecvPayload};
 use crate::runtime::{Listener, Runtime, resolve};
-use crate::send::{self, Order, Recipient, Send, SendByMode};
+use crate::send::{self, Plain, Recipient, SendByMode, Sending, WithReceipt};
 use crate::serve;
 use crate::shared::{ListenerId, ListenerTask, Shared, State};
 use crate::timer::TimerDriver;
@@ -278,7 +278,7 @@ impl<R> Socket<R> {
     /// # Cancel safety
     /// Dropped before it is ready, the message was not accepted, and is dropped.
     pub async fn send_to(&self, identity: Identity, payload: impl Into<Bytes>) -> Result<(), SendError> {
-        self.submit(Recipient::Peer(identity), payload.into()).await
+        Sending::new(&self.shared, Plain(Recipient::Peer(identity)), payload.into()).await
     }
 
     /// As [`send`](Self::send), and tells what becomes of the message: the receipt that is returned is awaited for that.
@@ -346,11 +346,11 @@ impl<R> Socket<R> {
     /// # Cancel safety
     /// Dropped before it is ready, no message was taken: safe in `select!` and under a timeout.
     pub async fn recv_from(&self) -> Result<Received, Closed> {
-        let received = match recv::take_at_once(&self.shared, Inbox::next) {
+        let mut received = match recv::take_at_once(&self.shared, Inbox::next) {
             Some(received) => received,
             None => Recv::new(&self.shared).await?,
         };
-        acknowledge(&self.shared, received.identity, received.request);
+        acknowledge(&self.shared, &mut received);
         Ok(received)
     }
 
@@ -457,13 +457,9 @@ impl<R> Socket<R> {
         self.watch(|state| state.core.close_report().filter(|_| state.listeners.is_empty())).await
     }
 
-    async fn submit(&self, to: Recipient, payload: Bytes) -> Result<(), SendError> {
-        Send::new(&self.shared, Order { to, receipt: false }, payload).await.map(|_| ())
-    }
-
     async fn submit_with_receipt(&self, to: Recipient, payload: Bytes) -> Result<PendingReceipt, SendError> {
-        let receipt = Send::new(&self.shared, Order { to, receipt: true }, payload).await?;
-        Ok(PendingReceipt::new(self.shared.clone(), receipt))
+        let id = Sending::new(&self.shared, WithReceipt(to), payload).await?;
+        Ok(PendingReceipt::new(self.shared.clone(), id))
     }
 
     fn start_close(&self, linger: Duration) {

@@ -32,6 +32,13 @@ pub(crate) fn end(buffer: &[u8]) -> Option<usize> {
     usize::try_from(announced(buffer)?).ok().and_then(|length| length.checked_add(PREFIX))
 }
 
+/// The frame at the front of `buffer`, without its prefix, if it is there to its end and no longer than `limit` bytes.
+#[inline]
+pub(crate) fn whole(buffer: &[u8], limit: u32) -> Option<&[u8]> {
+    let length = announced(buffer).filter(|length| *length <= limit)?;
+    buffer.get(PREFIX..)?.get(..usize::try_from(length).ok()?)
+}
+
 /// Takes the frame at the front of `buffer` off it, without its prefix.
 ///
 /// `Ok(None)` means that more bytes are needed; nothing was taken then. A frame longer than `limit` bytes is an error

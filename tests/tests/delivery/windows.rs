@@ -88,6 +88,7 @@ fn messages_to_one_identity_keep_to_the_window_and_to_their_order() {
     }
     net.run_for(MOMENT);
     assert_eq!(requests(&net, raw).len(), 3);
+    assert_eq!(net.node(server).peers()[0].queued.messages, 17, "what waits for the window is shown");
     for round in 0..17 {
         net.write(raw, wire::ack(requests(&net, raw)[round].0));
         net.run_for(MOMENT);

@@ -190,6 +190,27 @@ fn two_that_wait_for_one_peer_hold_up_nobody_else() {
     }
 }
 
+/// There is room again, but another came before: which of the two is full is told all the same.
+#[test]
+fn who_would_overtake_is_told_for_what_the_other_waits() {
+    let (world, near, [x, y]) = between_stalled_peers(1, 6);
+    fill(&world, &near, &x);
+    let to_x = send_to(&world, "to x", &near, &x);
+    world.settle();
+    world.wire(0).out.set_capacity(1 << 18);
+    let refused = loop {
+        match near.try_send_to(x.identity(), message(7, 8)) {
+            Err(error) if near.peers().iter().all(|peer| peer.queued.messages == 0) => break error,
+            result => assert!(matches!(result, Err(SendError::PeerFull(_))), "{result:?}"),
+        }
+        assert!(world.executor.step() && !to_x.is_done(), "room comes before the other has found it");
+    };
+    assert!(matches!(refused, SendError::PeerFull(_)), "{refused:?}");
+    near.try_send_to(y.identity(), message(7, 8)).expect("that is no concern of another peer");
+    world.settle();
+    assert!(to_x.is_done());
+}
+
 /// The first that waits for a peer finds room there, but none in the socket, and then in both: the second must be told.
 #[test]
 fn who_waits_for_a_peer_is_told_when_the_one_before_has_also_waited_for_the_socket() {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use aiomsg_driver::Handle;
 use aiomsg_proto::{Acknowledge, DeliveryGuarantee, Limit, SendError};
+use futures_core::Stream;
 
 use crate::support::{World, config, message, number};
 
@@ -133,6 +134,39 @@ fn who_polls_a_receive_once_too_often_loses_nothing() {
         assert_eq!(poll(taking.as_mut()), Poll::Ready(Ok(message(expected, 8))));
     }
     assert!(poll(taking.as_mut()).is_pending());
+}
+
+/// What is acknowledged already shows nobody that it is to be.
+#[test]
+fn only_a_message_to_be_acknowledged_has_a_request() {
+    let world = World::new(7);
+    let (near, far) = world
+        .pair(config().delivery(DeliveryGuarantee::AtLeastOnce), config().acknowledge(Acknowledge::Manual));
+    let stream = far.messages_from();
+    let mut stream = pin!(stream);
+    let next = || {
+        near.try_send(message(0, 8)).expect("room");
+        world.settle();
+    };
+    next();
+    let Poll::Ready(Ok(received)) = poll(pin!(far.recv_from())) else { panic!("one is there") };
+    assert_eq!(received.request, None);
+    next();
+    assert_eq!(far.try_recv().expect("open").expect("one is there").request, None);
+    next();
+    let Poll::Ready(Some(received)) = stream.as_mut().poll_next(&mut Context::from_waker(Waker::noop()))
+    else {
+        panic!("one is there")
+    };
+    assert_eq!(received.request, None);
+    next();
+    let Poll::Ready(Ok(last)) = poll(pin!(far.recv_message())) else { panic!("one is there") };
+    assert!(last.wants_acknowledgement());
+    world.settle();
+    assert_eq!(near.metrics().acknowledged.messages, 3);
+    last.acknowledge();
+    world.settle();
+    assert_eq!(near.metrics().acknowledged.messages, 4);
 }
 
 /// The payload alone is taken, and its acknowledgement goes all the same; each message has its own.

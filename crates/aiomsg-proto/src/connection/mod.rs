@@ -86,8 +86,6 @@ pub struct Connection {
     outbox: Outbox,
     /// Bytes that were left in the reader's buffer when it was last seen.
     left_over: usize,
-    /// Bytes ever received.
-    received: u64,
     /// The peer has sent something behind its introduction.
     spoken: bool,
     skipped: u64,
@@ -134,7 +132,6 @@ impl Connection {
             outbox: Outbox::default(),
             left_over: 0,
             spoken: false,
-            received: 0,
             skipped: 0,
             sequence: 0,
         };
@@ -184,9 +181,7 @@ impl Connection {
 
     #[inline]
     fn note_received(&mut self, now: Instant, buffered: usize) {
-        let new = buffered.saturating_sub(self.left_over);
-        if new > 0 {
-            self.received = self.received.saturating_add(new as u64);
+        if self.is_news(buffered) {
             self.liveness.note_received(now);
         }
     }
@@ -220,9 +215,7 @@ impl Connection {
         self.note_received(now, buffer.len());
         let limit = self.frame_limit();
         let (mut end, mut head, mut usage) = (0, None, Usage::default());
-        while let Some(rest) = buffer.get(end..)
-            && let Some(length) = frame::announced(rest).filter(|length| *length <= limit)
-            && let Some(frame) = rest.get(frame::PREFIX..).and_then(|rest| rest.get(..length as usize))
+        while let Some(frame) = frame::whole(buffer.get(end..).unwrap_or_default(), limit)
             && let Some((before, id)) = self.protocol.message_head(frame)
             && head.is_none_or(|head| head == before)
             && allowed.take(frame.len())
@@ -255,9 +248,7 @@ impl Connection {
         self.note_received(now, buffer.len());
         let limit = self.frame_limit();
         let mut end = 0;
-        while let Some(rest) = buffer.get(end..)
-            && let Some(length) = frame::announced(rest).filter(|length| *length <= limit)
-            && let Some(frame) = rest.get(frame::PREFIX..).and_then(|rest| rest.get(..length as usize))
+        while let Some(frame) = frame::whole(buffer.get(end..).unwrap_or_default(), limit)
             && let Some(id) = self.protocol.acknowledged(frame)
         {
             messages.push(MessageId::from_bytes(*id));
@@ -560,8 +551,9 @@ impl Connection {
         self.spoken
     }
 
-    pub(crate) const fn bytes_received(&self) -> u64 {
-        self.received
+    /// Whether the peer has sent something since its buffer was last looked at, which has `buffered` bytes now.
+    pub(crate) const fn is_news(&self, buffered: usize) -> bool {
+        buffered > self.left_over
     }
 
     pub(crate) fn set_paused(&mut self, now: Instant, paused: bool) {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use slotmap::{DefaultKey, SlotMap};
 
 use super::link::Link;
-use super::{Socket, TimerKey};
+use super::{Ready, Socket, TimerKey};
 use crate::budget::Usage;
 use crate::config::Config;
 use crate::event::Event;
@@ -77,18 +77,6 @@ pub(super) struct Deliveries {
 }
 
 impl Deliveries {
-    /// Whether there are receipts that nobody has been told of.
-    pub(super) fn has_news(&self) -> bool {
-        !self.receipts.is_empty() && !self.announced
-    }
-
-    /// As [`has_news`](Self::has_news), and from now on they have been told of.
-    pub(super) fn tell_news(&mut self) -> bool {
-        let news = self.has_news();
-        self.announced |= news;
-        news
-    }
-
     /// How many receipts there are that nobody has asked for.
     pub(super) fn receipts(&self) -> usize {
         self.receipts.len()
@@ -133,7 +121,7 @@ impl Deliveries {
             delivery.sent = false;
             // Another connection is not to be judged by the one before.
             delivery.attempts_here = 0;
-            link.unacknowledged.count += 1;
+            link.unacknowledged.bound += 1;
         }
         Some(&delivery.payload)
     }
@@ -151,20 +139,22 @@ impl Deliveries {
     }
 
     #[inline]
-    fn end(&mut self, key: DeliveryKey, receipt: Receipt) -> Option<Delivery> {
+    fn end(&mut self, key: DeliveryKey, receipt: Receipt, ready: &mut VecDeque<Ready>) -> Option<Delivery> {
         let delivery = self.table.remove(key)?;
         if delivery.receipt {
             self.receipts.push_back((ReceiptId(key), receipt));
+            if !core::mem::replace(&mut self.announced, true) {
+                ready.push_back(Ready::Receipt);
+            }
         }
         Some(delivery)
     }
 
     /// The socket is closed: nothing is awaited any more.
-    pub(super) fn end_all(&mut self) {
-        for (key, delivery) in self.table.drain() {
-            if delivery.receipt {
-                self.receipts.push_back((ReceiptId(key), Receipt::Closed));
-            }
+    pub(super) fn end_all(&mut self, ready: &mut VecDeque<Ready>) {
+        let keys: Vec<DeliveryKey> = self.table.keys().collect();
+        for key in keys {
+            self.end(key, Receipt::Closed, ready);
         }
     }
 }
@@ -176,7 +166,7 @@ impl Deliveries {
 #[derive(Debug, Default)]
 pub(super) struct Unacknowledged {
     /// Messages bound to the connection, those that wait there included.
-    count: usize,
+    bound: usize,
     /// Those that were handed over, by the time until the next copy: each queue is in the order of its times. Those that
     /// were acknowledged are still in it, and passed over.
     due: Vec<DueQueue>,
@@ -214,8 +204,8 @@ fn backoff(attempts: u32, config: &Config) -> (usize, Duration) {
 }
 
 impl Unacknowledged {
-    pub(super) const fn count(&self) -> usize {
-        self.count
+    pub(super) const fn bound(&self) -> usize {
+        self.bound
     }
 
     /// Stops the clock.
@@ -255,7 +245,7 @@ impl Unacknowledged {
     /// A message is done with. Mostly it is the one that would be due next.
     #[inline]
     fn note_ended(&mut self, key: DeliveryKey, sent: bool) {
-        self.count = self.count.saturating_sub(1);
+        self.bound = self.bound.saturating_sub(1);
         self.stale |= !sent;
         if let Some(queue) = self.due.first_mut()
             && queue.front().is_some_and(|(_, first)| *first == key)
@@ -268,7 +258,7 @@ impl Unacknowledged {
     fn next_due(&mut self, awaited: impl Fn(DeliveryKey) -> bool) -> Option<Instant> {
         let mut next: Option<Instant> = None;
         for queue in &mut self.due {
-            if queue.len() > 2 * self.count + DUE_SLACK {
+            if queue.len() > 2 * self.bound + DUE_SLACK {
                 queue.retain(|(_, key)| awaited(*key));
             }
             while let Some((due, key)) = queue.front() {
@@ -342,7 +332,9 @@ impl Socket {
             if self.deliveries.table.get(key).is_none_or(|delivery| delivery.owner != Some(from)) {
                 continue;
             }
-            let Some(delivery) = self.deliveries.end(key, Receipt::Acknowledged { by: from }) else {
+            let Some(delivery) =
+                self.deliveries.end(key, Receipt::Acknowledged { by: from }, &mut self.ready)
+            else {
                 continue;
             };
             acknowledged.add(delivery.usage());
@@ -406,7 +398,7 @@ impl Socket {
     }
 
     fn expire(&mut self, key: DeliveryKey) {
-        let Some(delivery) = self.deliveries.end(key, Receipt::Expired) else { return };
+        let Some(delivery) = self.deliveries.end(key, Receipt::Expired, &mut self.ready) else { return };
         let dropped = delivery.usage();
         self.metrics.dropped_expired.add(dropped);
         if let Some(identity) = delivery.owner {
@@ -423,7 +415,10 @@ impl Socket {
     pub(super) fn end_undeliverable(&mut self, messages: &VecDeque<Outgoing>) -> Usage {
         let mut dropped = Usage::default();
         for message in messages {
-            if message.heading.delivery.is_none_or(|key| self.deliveries.end(key, Receipt::Expired).is_some())
+            if message
+                .heading
+                .delivery
+                .is_none_or(|key| self.deliveries.end(key, Receipt::Expired, &mut self.ready).is_some())
             {
                 dropped.add(message.usage());
             }
@@ -478,7 +473,7 @@ mod tests {
     #[test]
     fn acknowledged_messages_do_not_pile_up_behind_one_that_is_not() {
         let config = Config::default();
-        let mut unacknowledged = Unacknowledged { count: 1, ..Unacknowledged::default() };
+        let mut unacknowledged = Unacknowledged { bound: 1, ..Unacknowledged::default() };
         let first = unacknowledged.clock(Instant::EPOCH) + config.resend_after;
         for number in 0..100_000 {
             let due = unacknowledged.due_after(Instant::EPOCH, 1, &config);

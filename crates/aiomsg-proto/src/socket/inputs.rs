@@ -127,14 +127,14 @@ impl Socket {
             buffer.clear();
             return;
         };
-        let before = link.connection.bytes_received();
+        let news = link.connection.is_news(buffer.len());
         if let Err(reason) = self.receive(id, buffer) {
             buffer.clear();
             self.abort(id, reason);
             return;
         }
         let Some(link) = self.links.get(id.0) else { return };
-        if link.probed_until.is_some() && link.connection.bytes_received() > before {
+        if news && link.probed_until.is_some() {
             self.refuse_newcomer(id);
         }
         self.offer(id);

@@ -170,7 +170,6 @@ impl Socket {
         self.timers.disarm(TimerKey::Connection(id), &mut link.armed);
         self.receiver.forget(id, &mut link);
         self.leave_ring(link.in_ring);
-        self.metrics.skipped_frames += link.connection.skipped_frames();
         let reason = link.ending.unwrap_or(reason);
         let identity = link.identity();
         if link.open_since.is_some() {
@@ -368,7 +367,7 @@ impl Socket {
         self.metrics.dropped_at_close.add(self.router.held);
         self.router.held = Usage::default();
         self.router.queue.clear();
-        self.deliveries.end_all();
+        self.deliveries.end_all(&mut self.ready);
         drop(self.peers.take_all_held());
         self.timers.disarm(TimerKey::Close, &mut self.close_timer);
         self.timers.disarm(TimerKey::Departure, &mut self.departure);

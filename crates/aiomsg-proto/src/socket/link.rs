@@ -103,7 +103,7 @@ impl Link {
     pub(super) fn takes(&self, config: &Config, bytes: usize) -> bool {
         self.is_open()
             && config.prefetch.admits(self.connection.queued(), bytes)
-            && self.unacknowledged.count() < config.window
+            && self.unacknowledged.bound() < config.window
     }
 
     pub(super) const fn identity(&self) -> Option<Identity> {

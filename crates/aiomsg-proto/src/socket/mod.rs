@@ -83,7 +83,7 @@ pub struct PeerInfo {
     pub origin: Origin,
     /// What is spoken.
     pub protocol: Protocol,
-    /// What waits to be written to it, beside the batch being written.
+    /// What waits to be written to it, for its window too, beside the batch being written.
     pub queued: Usage,
     /// What came from it and was not taken by the application yet.
     pub unread: Usage,
@@ -385,11 +385,11 @@ impl Socket {
     pub fn peers(&self) -> Vec<PeerInfo> {
         let open = self.links.iter().filter(|(_, link)| link.is_open());
         let info = |(key, link): (DefaultKey, &Link)| {
-            let mut queued = link.connection.queued();
+            let identity = link.identity()?;
+            let mut queued = self.queued_for(identity)?;
             queued.add(self.router.log.waiting(&link.subscription));
-            queued.add(link.subscription.direct_usage());
             Some(PeerInfo {
-                identity: link.identity()?,
+                identity,
                 connection: ConnectionId(key),
                 address: link.address.clone(),
                 origin: link.origin,
@@ -406,15 +406,17 @@ impl Socket {
         self.router.open
     }
 
-    /// Counters. Takes time in proportion to the number of connections if messages are published, and little otherwise.
+    /// Counters. Takes time in proportion to the number of connections if messages are published, else the same time
+    /// whatever there are.
     pub fn metrics(&self) -> Metrics {
         let mut metrics = self.metrics;
         metrics.send_held = self.router.held;
         metrics.receive_held = self.receiver.held();
         metrics.connections = self.links.len();
-        for (key, link) in &self.links {
-            metrics.dropped_slow_peer.add(self.router.log.missed(ConnectionId(key), &link.subscription));
-            metrics.skipped_frames += link.connection.skipped_frames();
+        if self.config.send_mode == SendMode::Publish {
+            for (key, link) in &self.links {
+                metrics.dropped_slow_peer.add(self.router.log.missed(ConnectionId(key), &link.subscription));
+            }
         }
         metrics
     }

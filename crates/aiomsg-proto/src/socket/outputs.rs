@@ -14,15 +14,12 @@ impl Socket {
     /// sent change nothing that anybody has to do.
     #[inline]
     pub fn has_output(&self) -> bool {
-        !self.ready.is_empty() || !self.events.is_empty() || self.deliveries.has_news()
+        !self.ready.is_empty() || !self.events.is_empty()
     }
 
     /// What can be done now, each once until it is asked again.
     #[must_use]
     pub fn poll_ready(&mut self) -> Option<Ready> {
-        if self.deliveries.tell_news() {
-            self.ready.push_back(Ready::Receipt);
-        }
         let ready = self.ready.pop_front()?;
         match ready {
             Ready::Connection(id) => {
@@ -95,9 +92,10 @@ impl Socket {
         }
     }
 
-    /// Whether the peer has been sent messages that it has not acknowledged.
+    /// Whether acknowledgements are awaited of messages that are bound to this connection, those that still wait there
+    /// included.
     pub fn awaits_acknowledgement(&self, id: ConnectionId) -> bool {
-        self.links.get(id.0).is_some_and(|link| link.unacknowledged.count() > 0)
+        self.links.get(id.0).is_some_and(|link| link.unacknowledged.bound() > 0)
     }
 
     /// Messages that were received and not taken yet, as [`Metrics::receive_held`](crate::Metrics::receive_held) says.

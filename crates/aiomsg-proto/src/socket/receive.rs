@@ -213,7 +213,8 @@ impl Socket {
                 Some(Incoming::Acknowledgement(message)) => {
                     self.handle_acknowledgements(id, &[message]);
                 }
-                Some(Incoming::Heartbeat | Incoming::Skipped(_)) => {}
+                Some(Incoming::Skipped(_)) => self.metrics.skipped_frames += 1,
+                Some(Incoming::Heartbeat) => {}
                 None => return Ok(()),
             }
             if was_reserved {
@@ -260,7 +261,7 @@ impl Socket {
     /// Takes acknowledgements in that stand at the front of `buffer`, in one step.
     fn take_in_acknowledgements(&mut self, id: ConnectionId, buffer: &mut BytesMut) {
         let Some(link) = self.links.get_mut(id.0) else { return };
-        if link.unacknowledged.count() == 0 || link.paused.is_some() || !link.connection.is_established() {
+        if link.unacknowledged.bound() == 0 || link.paused.is_some() || !link.connection.is_established() {
             return;
         }
         let mut messages = core::mem::take(&mut self.receiver.acknowledged);
@@ -344,7 +345,7 @@ impl Socket {
         link.paused = Some(self.now);
         link.unacknowledged.pause(self.now);
         link.connection.set_paused(self.now, true);
-        if let Some(identity) = link.identity().filter(|_| link.unacknowledged.count() > 0)
+        if let Some(identity) = link.identity().filter(|_| link.unacknowledged.bound() > 0)
             && !core::mem::replace(&mut link.hiding_told, true)
         {
             self.events.push(Event::AcknowledgementsHidden { identity });

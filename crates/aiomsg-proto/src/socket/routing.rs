@@ -104,7 +104,7 @@ impl Socket {
         };
         let Some(link) = self.links.get_mut(id.0) else { return };
         let behind = self.peers.get(identity).is_some_and(|peer| !peer.held().is_empty());
-        if behind || (tracked && link.unacknowledged.count() >= self.config.window) {
+        if behind || (tracked && link.unacknowledged.bound() >= self.config.window) {
             if let Some(peer) = self.peers.get_mut(identity) {
                 peer.hold(message);
             }
@@ -135,7 +135,7 @@ impl Socket {
         let Some(id) = self.peers.holder(identity) else { return };
         loop {
             let Some(link) = self.links.get(id.0).filter(|link| link.is_open()) else { return };
-            if link.unacknowledged.count() >= self.config.window {
+            if link.unacknowledged.bound() >= self.config.window {
                 return;
             }
             let Some(message) = self.peers.get_mut(identity).and_then(super::peers::Peer::take_next) else {
@@ -282,7 +282,7 @@ impl Socket {
             && link.is_open()
             && !link.in_ring
             && !self.config.prefetch.is_reached(link.connection.queued())
-            && link.unacknowledged.count() < self.config.window
+            && link.unacknowledged.bound() < self.config.window
         {
             link.in_ring = true;
             self.router.ring.push_back(id);
