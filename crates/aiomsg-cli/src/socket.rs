@@ -22,6 +22,9 @@ pub(crate) const LARGEST: usize = 64 << 20;
 /// How many heartbeats there are in the time of silence that is allowed: as by default.
 const HEARTBEATS: u32 = 3;
 
+/// The longest time between two heartbeats: peers expect one now and then, however patient we are.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Where a socket listens, and what it connects to.
 #[derive(Args, Clone, Debug)]
 #[group(required = true, multiple = true)]
@@ -42,7 +45,8 @@ pub(crate) struct SocketArgs {
     /// What to speak: v1 is spoken by the packages of 2026, classic by those of 2018 and 2019.
     #[arg(long, value_name = "DIALECT", default_value = "auto")]
     dialect: DialectArg,
-    /// How long a peer may be silent before its connection counts as dead.
+    /// How long a peer may be silent before its connection counts as dead. A third of it, 5 s at most, is the time between
+    /// our own heartbeats.
     #[arg(long, value_name = "TIME", default_value = "15s", value_parser = silence)]
     heartbeat_timeout: Duration,
     /// How long one attempt to connect may take.
@@ -137,7 +141,7 @@ impl SocketArgs {
         let builder = Socket::builder()
             .dialect(self.dialect.into())
             .heartbeat_timeout(self.heartbeat_timeout)
-            .heartbeat_interval(self.heartbeat_timeout / HEARTBEATS)
+            .heartbeat_interval((self.heartbeat_timeout / HEARTBEATS).min(LONGEST_INTERVAL))
             .connect_timeout(self.connect_timeout)
             .linger(self.linger);
         match identity {

@@ -83,10 +83,11 @@ mod waiters;
 /// What code that is generic over the runtime needs of the core.
 pub use aiomsg_proto::{
     Acknowledge, CloseReason, CloseReport, Closed, Config, ConfigError, ConnectionId, DeliveryGuarantee,
-    DialId, Dialect, DuplicateIdentity, Event, Identity, IdentityForm, IdentityLengthError, Limit, Metrics,
-    Origin, ParseIdentityError, PeerInfo, Protocol, Receipt, Receive, Received, SendError, SendMode,
+    DialId, Dialect, DuplicateIdentity, Event, Identity, IdentityForm, IdentityLengthError, Limit, MessageId,
+    Metrics, Origin, ParseIdentityError, PeerInfo, Protocol, Receipt, Receive, Received, SendError, SendMode,
     SlowPeer, Usage,
 };
+pub use aiomsg_proto::{dialect::GreetingError, frame::FrameTooLong};
 pub use bytes::Bytes;
 
 pub use self::acceptor::{Acceptor, Gate};

@@ -60,6 +60,12 @@ pub enum ConnectError {
         /// The address as it was given.
         address: String,
     },
+    /// The port is 0, which stands for any free one where a socket is bound, and for none to connect to.
+    #[error("{address:?} has port 0, to which nobody can connect; expected the port of the end that binds")]
+    PortZero {
+        /// The address as it was given.
+        address: String,
+    },
     /// The socket is closed.
     #[error(transparent)]
     Closed(#[from] Closed),
@@ -148,8 +154,10 @@ impl<R: Runtime> Socket<R> {
     /// [`ConnectError`] if it is not an address, or the socket is closed.
     pub fn connect(&self, address: impl ToAddress) -> Result<(), ConnectError> {
         let address = address.to_address();
-        if port(&address).is_none_or(|port| port == 0) {
-            return Err(ConnectError::Address { address });
+        match port(&address) {
+            None => return Err(ConnectError::Address { address }),
+            Some(0) => return Err(ConnectError::PortZero { address }),
+            Some(_) => {}
         }
         let (_, dialer) = self.start_dialling(address)?;
         let deadline = self.config().connect_deadline();
@@ -402,7 +410,12 @@ impl<R> Socket<R> {
         EventStream::new(self.shared.clone())
     }
 
-    /// The peers that are there, in no particular order.
+    /// How many peers are connected.
+    pub fn peer_count(&self) -> usize {
+        self.shared.with(|state| state.core.peer_count())
+    }
+
+    /// The peers that are connected, in no particular order.
     pub fn peers(&self) -> Vec<PeerInfo> {
         self.shared.with(|state| state.core.peers())
     }

@@ -57,10 +57,10 @@ mod timer;
 
 pub use aiomsg_driver::{
     Acknowledge, BuildError, Bytes, CloseReason, CloseReport, Closed, Config, ConfigError, ConnectError,
-    ConnectionId, DeliveryGuarantee, DialId, Dialect, DuplicateIdentity, Event, EventStream, Identity,
-    IdentityForm, IdentityLengthError, Limit, Message, MessageStream, Metrics, Origin, ParseIdentityError,
-    PeerInfo, PendingReceipt, Protocol, Receipt, Receive, Received, ReceivedStream, Runtime, SendError,
-    SendMode, SlowPeer, ToAddress, Usage,
+    ConnectionId, DeliveryGuarantee, DialId, Dialect, DuplicateIdentity, Event, EventStream, FrameTooLong,
+    GreetingError, Identity, IdentityForm, IdentityLengthError, Limit, Message, MessageId, MessageStream,
+    Metrics, Origin, ParseIdentityError, PeerInfo, PendingReceipt, Protocol, Receipt, Receive, Received,
+    ReceivedStream, Runtime, SendError, SendMode, SlowPeer, ToAddress, Usage,
 };
 
 pub use self::runtime::Smol;

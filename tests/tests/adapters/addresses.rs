@@ -145,12 +145,13 @@ async fn a_peer_that_is_disconnected_comes_back_if_it_keeps_the_connection<R: Ad
 
 async fn what_is_no_address_is_refused_with_what_was_given<R: Adapter>() {
     let client = socket::<R>();
-    for wrong in
-        ["", "localhost", "127.0.0.1", "127.0.0.1:", ":25000", "127.0.0.1:0", "127.0.0.1:65536", "host:-1"]
-    {
+    for wrong in ["", "localhost", "127.0.0.1", "127.0.0.1:", ":25000", "127.0.0.1:65536", "host:-1"] {
         let address = wrong.to_owned();
         assert_eq!(client.connect(wrong), Err(ConnectError::Address { address }), "{wrong:?}");
     }
+    let address = "127.0.0.1:0";
+    assert_eq!(client.connect(address), Err(ConnectError::PortZero { address: address.to_owned() }));
+    assert_eq!(client.peer_count(), 0);
     within("closing", client.close()).await;
     assert!(matches!(client.connect("127.0.0.1:1"), Err(ConnectError::Closed(_))));
     assert!(client.bind(LOCAL).await.is_err());

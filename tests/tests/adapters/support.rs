@@ -128,7 +128,7 @@ pub(crate) async fn bind<R: Adapter>(socket: &Socket<R>) -> SocketAddr {
 
 /// Connects a socket, and waits until it has one peer more.
 pub(crate) async fn join<R: Adapter>(socket: &Socket<R>, address: SocketAddr) {
-    let peers = socket.peers().len() + 1;
+    let peers = socket.peer_count() + 1;
     socket.connect(address).expect("an address");
     within("a peer", socket.wait_for_peers(peers)).await.expect("open");
 }

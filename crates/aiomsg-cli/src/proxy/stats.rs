@@ -57,8 +57,8 @@ impl Watch {
         Figures {
             messages: back.accepted.messages,
             bytes: back.accepted.bytes,
-            front_peers: self.front.peers().len(),
-            back_peers: self.back.peers().len(),
+            front_peers: self.front.peer_count(),
+            back_peers: self.back.peer_count(),
             waiting: back.send_held.messages + front.receive_held.messages,
             in_flight: self.in_flight.messages(),
             resent: back.resent.messages,

@@ -132,7 +132,7 @@ pub(crate) fn publisher(policy: &str) {
         let mut account = publish(&socket, matches!(slow_peer, SlowPeer::Block(_))).await;
         say("published");
         tokio::task::spawn_blocking(hear).await.expect("it was told");
-        if socket.peers().len() > LIVE {
+        if socket.peer_count() > LIVE {
             // It reads now, and follows again when it has caught up.
             while account.recovered == 0 {
                 account.note(&within("it catches up", events.recv()).await.expect("it is open"));
@@ -168,7 +168,7 @@ async fn publish(socket: &Socket, blocks: bool) -> Account {
         }
         let took = usize::try_from(start.elapsed().as_millis()).expect("not that long");
         account.longest = account.longest.max(took);
-        if account.cut > MESSAGES && socket.peers().len() == LIVE {
+        if account.cut > MESSAGES && socket.peer_count() == LIVE {
             account.cut = number;
         }
         if number % 200 == 199 {
