@@ -44,6 +44,13 @@ used in `select!` or under a timeout.
 
 A socket that is dropped does not wait for anything: [close](Socket::close) it, if what it holds is to be handed over.
 
+# Logging
+
+By `tracing`, under the target `aiomsg_driver`; never what is in a message. Level `warn`: accepting fails, or a socket is
+dropped with messages that were not sent. Level `debug`: every [`Event`], with the identity of the socket, and what the
+system says of a connection that failed. It is shown when the program installs a subscriber, such as that of
+`tracing-subscriber`, and turns the level on, for example by `RUST_LOG=aiomsg_driver=debug`.
+
 # Features and versions
 
 There are no feature flags. Rust 1.89 or newer is needed.
