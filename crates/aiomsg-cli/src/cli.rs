@@ -12,9 +12,9 @@ use crate::{bench, completions, echo, inspect, ping, proxy, recv, send};
 
 /// Smart sockets from the shell: messages instead of streams, between any number of peers.
 ///
-/// Every command has one socket, which binds, connects, or both; a proxy has two. Connections that are lost are made
-/// again, and messages wait while nobody is there. It speaks with the aiomsg packages of Python and other languages, those
-/// of 2026 and those of 2019.
+/// Most commands have one socket, which binds, connects, or both; a proxy has two. Lost connections are re-established,
+/// and messages are buffered while no peer is connected. It interoperates with the aiomsg packages of Python and other
+/// languages, those of 2026 and those of 2018 and 2019.
 #[derive(Debug, Parser)]
 #[command(name = "aiomsg", version, after_long_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Cli {

@@ -80,7 +80,7 @@ Exit codes:
   0    done; what has no end of its own (proxy, echo; recv, ping without --count) was stopped
   1    failed: cannot bind, cannot read, messages not handed over, nobody answered
   2    wrong usage: a flag, an address or a number that makes no sense
-  124  time is up: --timeout has passed before all was done
+  124  time is up: --timeout of send, pub or recv has passed before all was done
   130  stopped by SIGINT (Ctrl-C) before all was done
   143  stopped by SIGTERM before all was done
 A second signal stops at once, with 130 or 143.";

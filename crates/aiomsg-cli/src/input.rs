@@ -20,16 +20,16 @@ const WORTHWHILE: usize = 64 << 10;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Messages")]
 pub(crate) struct InputArgs {
-    /// A message; may be repeated. Without any, each line of standard input is one.
+    /// A message; may be repeated. Without any, each line of standard input is one, unless --format whole.
     #[arg(long, short, value_name = "TEXT", conflicts_with = "file")]
     message: Vec<String>,
-    /// Each line of this file is a message; - is standard input.
+    /// Each line of this file is a message, unless --format whole; - is standard input.
     #[arg(long, short, value_name = "PATH")]
     file: Option<PathBuf>,
     /// How a message, or a line, is read.
     #[arg(long, default_value = "text")]
     format: InputFormat,
-    /// Send this many messages: of a list, over and over; of lines, no more than these. Without it, each once.
+    /// Number of messages to send: --message values repeat, lines stop there. Default: each once.
     #[arg(long, short = 'n', value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
     /// Only to say where a message belongs that stands alone.

@@ -10,10 +10,11 @@ use crate::io::Link;
 use crate::link::LinkDriver;
 use crate::shared::{ListenerId, Shared};
 
-/// Says whether connections may be accepted at one address, and is given them. An adapter runs a task for each.
+/// Says whether connections may be accepted at one address, and is given them. The socket runs a task for each through
+/// its [`Runtime`](crate::Runtime); with a [`Handle`](crate::Handle), you run it.
 ///
-/// When the gate is shut, the adapter stops listening and then drops this. Closing the socket waits for that, so that
-/// the address is free afterwards.
+/// When the gate is shut, the task stops listening and then drops this. Closing the socket waits for that, so that the
+/// address is free afterwards.
 #[derive(Debug)]
 pub struct Acceptor {
     shared: Arc<Shared>,
@@ -54,7 +55,7 @@ impl Acceptor {
         accept(&self.shared, Origin::Accepted, link, peer.into())
     }
 
-    /// Accepting failed, and is going to be tried again after a pause. Told once until it succeeds.
+    /// Logs that accepting failed and is going to be tried again. Call it once per series of failures.
     pub fn failed(&self, error: &std::io::Error) {
         tracing::warn!(%error, "accepting connections fails; trying again until it succeeds");
     }

@@ -1,4 +1,4 @@
-//! Building a socket, for adapters.
+//! Building a socket.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::socket::Socket;
 
 /// Sets up a socket that is served by `R`.
 ///
-/// Without further ado it distributes by round-robin, speaks both dialects, and has a random identity.
+/// By default it sends round-robin, speaks both dialects, and has a random identity.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct Builder<R> {
@@ -40,7 +40,7 @@ pub enum BuildError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// There is no runtime to serve it.
-    #[error("a socket must be built inside the runtime that is to serve it, or be told which one that is")]
+    #[error("no runtime: build the socket inside one, or pass one to `Builder::runtime`")]
     NoRuntime,
 }
 
@@ -67,15 +67,16 @@ impl<R> Builder<R> {
     }
 
     /// Sets who the socket says it is. Default: 16 random bytes. A socket that keeps its identity when it is restarted
-    /// gets what its peers hold for it; two sockets with the same one shut each other out.
+    /// gets what its peers hold for it. Of two sockets with the same one, a peer serves one at a time, by its
+    /// [`DuplicateIdentity`]: with `Probe` the one that is connected, as long as it shows signs of life; with `Reject`
+    /// the one that is connected; with `Replace` the latest, so that they displace each other in turn.
     pub fn identity(mut self, identity: Identity) -> Self {
         self.identity = Some(identity);
         self
     }
 
-    /// Sets what the socket's random choices follow from: the spread of its attempts to connect, and the numbers of its
-    /// messages. Default: random. For tests that are to play the same again; two lives of one identity with the same seed
-    /// are one to their peers, which drop messages of the second as copies.
+    /// Seeds reconnect delays and message ids, for reproducible tests. Default: random. Restarted with the same
+    /// identity and seed, ids repeat and peers drop new messages as copies.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
@@ -105,6 +106,9 @@ impl<R: Runtime> Builder<R> {
     ///
     /// # Errors
     /// If settings contradict themselves, or there is no runtime.
+    ///
+    /// # Panics
+    /// On tokio, if the runtime has I/O disabled. With time disabled, this panics, or the task that connects does.
     pub fn build(mut self) -> Result<Socket<R>, BuildError> {
         let runtime = self.runtime.take().or_else(R::current).ok_or(BuildError::NoRuntime)?;
         let core = self.core(runtime.now())?;

@@ -10,7 +10,8 @@ use crate::io::Link;
 use crate::link::LinkDriver;
 use crate::shared::Shared;
 
-/// Says when an address is to be connected, and is told what became of it. An adapter runs a task for each:
+/// Says when an address is to be connected, and is told what became of it. The socket runs a task for each through its
+/// [`Runtime`](crate::Runtime); with a [`Handle`](crate::Handle), you run it:
 ///
 /// ```text
 /// while let Some(address) = dialer.attempt().await {

@@ -50,7 +50,7 @@ impl EventLog {
 /// The events of a socket, from when the stream was made; see [`Event`].
 ///
 /// A watcher that falls more than 1,024 events behind gets [`Event::Lagged`] in the place of the oldest. The stream
-/// ends when the socket has closed.
+/// ends when the socket has closed. Does not keep the socket open.
 #[derive(Debug)]
 pub struct EventStream {
     shared: Arc<Shared>,

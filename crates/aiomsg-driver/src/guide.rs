@@ -23,8 +23,7 @@ All of them take `&self`, and a socket is cheap to clone: send in one task and r
 
 # Which end binds
 
-It does not matter for anything else. Let the end bind whose address is known and stays, and let the end connect of which
-there may be several.
+It affects nothing else. Bind the end with a known, stable address; connect the end that may have several instances.
 
 # What happens to a message
 
@@ -34,17 +33,23 @@ is back. What the operating system had taken by then may be lost with the connec
 [at least once](DeliveryGuarantee::AtLeastOnce).
 
 Everything that waits is bounded, see [`Config`]: sending waits when the bound is reached, and receiving stops reading so
-that the sender feels it. A publisher does not wait for subscribers that do not keep up; [`SlowPeer`] says what happens to
-them.
+that the sender feels it. By default a publisher does not wait for slow subscribers; [`SlowPeer`] selects the policy.
 
 # Errors, and futures that are dropped
 
-An error that concerns a message has it: [`SendError::into_payload`]. No error is about a connection: those are made again,
-and [`Socket::events`] tells of them. Every asynchronous method says what happens if its future is dropped before it is
-ready. In short: a message that was being sent was not accepted, and none that was to be received is lost, so all of them
-may stand in a `select!` or under a timeout.
+A failed send returns its message: [`SendError::into_payload`]. Losing a connection is not an error: the socket reconnects
+and reports it through [`Socket::events`]. Every asynchronous method says what happens if its future is dropped before it
+is ready. In short: dropping a send drops its unaccepted message, dropping a receive loses nothing; so all of them may be
+used in `select!` or under a timeout.
 
 A socket that is dropped does not wait for anything: [close](Socket::close) it, if what it holds is to be handed over.
+
+# Logging
+
+By `tracing`, under the target `aiomsg_driver`; never what is in a message. Level `warn`: accepting fails, or a socket is
+dropped with messages that were not sent. Level `debug`: every [`Event`], with the identity of the socket, and what the
+system says of a connection that failed. It is shown when the program installs a subscriber, such as that of
+`tracing-subscriber`, and turns the level on, for example by `RUST_LOG=aiomsg_driver=debug`.
 
 # Features and versions
 

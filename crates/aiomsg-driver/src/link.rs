@@ -19,8 +19,8 @@ const ROUNDS: usize = 16;
 /// Slices that are written in one system call, at most.
 const SLICES: usize = 64;
 
-/// Serves one connection: reads, writes, and closes it when the core says so. An adapter spawns one for each; it ends
-/// with the connection.
+/// Serves one connection: reads, writes, and closes it when the core says so; it ends with the connection. The socket
+/// spawns it through its [`Runtime`](crate::Runtime); with a [`Handle`](crate::Handle), you run it.
 #[derive(Debug)]
 pub struct LinkDriver<L> {
     shared: Arc<Shared>,

@@ -12,6 +12,8 @@ use crate::shared::Shared;
 /// With [`Acknowledge::Manual`](aiomsg_proto::Acknowledge::Manual), and if its sender asked for it, the sender keeps the
 /// message until it is acknowledged. Dropped without, it counts as rejected: when the sender sends it again, it is
 /// received again. In any other mode there is nothing to acknowledge, and the calls do nothing.
+///
+/// Does not keep the socket open.
 #[derive(Debug)]
 pub struct Message {
     shared: Arc<Shared>,
@@ -34,7 +36,8 @@ impl Message {
         &self.received.payload
     }
 
-    /// Whether its sender keeps it until it is acknowledged: it was sent at-least-once.
+    /// Whether it must be acknowledged by the application. Always false unless
+    /// [`Acknowledge::Manual`](aiomsg_proto::Acknowledge::Manual) is set.
     pub fn wants_acknowledgement(&self) -> bool {
         self.received.request.is_some()
     }
@@ -44,7 +47,8 @@ impl Message {
         acknowledge(&self.shared, &mut self.received);
     }
 
-    /// The application has not done with it; its sender is to send it again.
+    /// The application has not done with it; its sender is to send it again. Nothing is sent: a sender of this
+    /// implementation resends after its own timeout (5 s by default), to this peer while that is connected.
     pub fn reject(self) {
         drop(self);
     }

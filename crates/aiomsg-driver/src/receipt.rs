@@ -18,7 +18,9 @@ pub(crate) enum ReceiptState {
 
 /// The fate of a message, still to come: acknowledged by its recipient, given up, or cut off by the end of the socket.
 ///
-/// Dropping it cancels nothing.
+/// May stay pending as long as the socket is open: while no peer is connected, or none acknowledges and
+/// [`Config::max_attempts`](aiomsg_proto::Config::max_attempts) is unset. May be dropped at any time, which cancels
+/// nothing. Does not keep the socket open.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless awaited"]
 pub struct PendingReceipt {

@@ -230,7 +230,8 @@ impl RecvPayload<'_> {
     }
 }
 
-/// The messages of a socket with what is known of them, as a stream that ends when the socket is closed.
+/// The messages of a socket with what is known of them, as a stream that ends when the socket is closed. Does not keep
+/// the socket open.
 #[derive(Debug)]
 #[must_use = "streams do nothing unless polled"]
 pub struct ReceivedStream {
@@ -263,7 +264,7 @@ impl Drop for ReceivedStream {
     }
 }
 
-/// The payloads that a socket receives, as a stream that ends when the socket is closed.
+/// The payloads that a socket receives, as a stream that ends when the socket is closed. Does not keep the socket open.
 #[derive(Debug)]
 #[must_use = "streams do nothing unless polled"]
 pub struct MessageStream(pub(crate) ReceivedStream);

@@ -35,7 +35,7 @@ use crate::waiters::Ticket;
 /// dropped, the socket closes without waiting: what was not written yet is dropped, counted and logged. Call
 /// [`close`](Self::close) to hand it over first.
 ///
-/// `R` is the runtime that serves it. An adapter crate has a name for the socket of its runtime. Code that does not care
+/// `R` is the runtime that serves it. An adapter crate has a name for the socket of its runtime. Code for any runtime
 /// is generic over `R`.
 #[derive(Clone)]
 pub struct Socket<R> {
@@ -104,13 +104,14 @@ impl<R: Runtime> Socket<R> {
         socket
     }
 
-    /// The runtime that serves it, for code that does not care which one that is.
+    /// The runtime that serves it, for code that is generic over it.
     pub const fn runtime(&self) -> &R {
         &self.runtime
     }
 
     /// Accepts connections at `address`, a host and a port, and returns the address with its real port: port 0 stands
-    /// for any free one. May be called for any number of addresses.
+    /// for any free one. A name is bound at the first of its addresses that works, not at all of them. May be called
+    /// for any number of addresses.
     ///
     /// # Errors
     /// What the system says if it cannot listen there; [`InvalidInput`](io::ErrorKind::InvalidInput) if that is not an
@@ -145,10 +146,11 @@ impl<R: Runtime> Socket<R> {
         Ok(address)
     }
 
-    /// Keeps a connection to `address`, a host and a port, from now on. Returns at once; the name is resolved and all
-    /// its addresses are tried at each attempt, now and whenever the connection is lost. May be called for any number
-    /// of addresses. [`wait_for_peers`](Self::wait_for_peers) waits until a peer is there, [`events`](Self::events)
-    /// tells what happens meanwhile.
+    /// Connects to `address` (`HOST:PORT`) and reconnects until [`disconnect`](Self::disconnect). Returns at once; each
+    /// attempt resolves the name and tries all its addresses. May be called for any number of addresses.
+    /// [`wait_for_peers`](Self::wait_for_peers) waits until a peer is connected, [`events`](Self::events) tells what
+    /// happens meanwhile. An address that leads to this socket itself is given up
+    /// ([`Event::GivenUp`](aiomsg_proto::Event::GivenUp)).
     ///
     /// # Errors
     /// [`ConnectError`] if it is not an address, or the socket is closed.
@@ -217,8 +219,8 @@ impl<R> Socket<R> {
         found
     }
 
-    /// Stops keeping a connection to `address`, as it was given to [`connect`](Self::connect). What is being written
-    /// there is finished, what the peer has sent is read. False if there was none.
+    /// Stops reconnecting to `address`, as it was given to [`connect`](Self::connect), and closes gracefully: the batch
+    /// being written is completed, and what the peer has sent is received. False if `address` was not connected to.
     pub fn disconnect(&self, address: impl ToAddress) -> bool {
         let address = address.to_address();
         self.shared.with_time(|state, now| {
@@ -243,9 +245,9 @@ impl<R> Socket<R> {
         self.shared.with_time(|state, now| state.core.disconnect(now, identity))
     }
 
-    /// Ends the connection of a peer, and refuses all that show its identity from now on, told by
-    /// [`CloseReason::KeptOut`](aiomsg_proto::CloseReason::KeptOut). An identity is a claim: this keeps out who is mistaken
-    /// or in the way, not who means harm.
+    /// Ends the connection of a peer, and rejects later connections with its identity, for the reason
+    /// [`CloseReason::KeptOut`](aiomsg_proto::CloseReason::KeptOut). Identities are not authenticated: this stops
+    /// misconfigured peers, not attackers.
     pub fn keep_out(&self, identity: Identity) {
         self.shared.with_time(|state, now| state.core.keep_out(now, identity));
     }
@@ -255,16 +257,17 @@ impl<R> Socket<R> {
         self.shared.with(|state| state.core.let_in(identity))
     }
 
-    /// Sends a message to whom [`Config::send_mode`] says: to one peer after another, or to all. With nobody there it
-    /// waits for the first peer to come.
+    /// Sends a message as [`Config::send_mode`] says: to the next peer in turn, or to all. With no peer connected it is
+    /// buffered for the first one. Takes `Bytes`, `Vec<u8>`, `String`, `&'static str`; copy other borrowed data with
+    /// `Bytes::copy_from_slice`.
     ///
     /// Ready when the message is accepted, which is at once unless the send buffer is full; then it waits for room,
     /// first come, first served.
     ///
     /// # Errors
-    /// [`SendError::TooLong`], [`SendError::Closed`], [`SendError::PublishAtLeastOnce`] with these two settings, and
-    /// [`SendError::WouldDeadlock`] if there is no room and the application takes nothing of what has arrived. The error
-    /// has the message.
+    /// [`SendError::TooLong`], [`SendError::Closed`], [`SendError::PublishAtLeastOnce`] if the socket publishes
+    /// at-least-once, and [`SendError::WouldDeadlock`] if there is no room and the application takes nothing of what
+    /// has arrived. The error has the message.
     ///
     /// # Cancel safety
     /// Dropped before it is ready, the message was not accepted, and is dropped.
@@ -317,7 +320,7 @@ impl<R> Socket<R> {
         self.submit_with_receipt(Recipient::Peer(identity), payload.into()).await
     }
 
-    /// As [`send`](Self::send), now or not at all. Never overtakes one that waits.
+    /// Like [`send`](Self::send), but returns an error instead of waiting. Never overtakes a waiting send.
     ///
     /// # Errors
     /// [`SendError::Full`] if it would have to wait, and those of [`send`](Self::send). The error has the message.
@@ -325,7 +328,7 @@ impl<R> Socket<R> {
         send::try_send(&self.shared, Recipient::Mode, payload.into())
     }
 
-    /// As [`send_to`](Self::send_to), now or not at all. Never overtakes one that waits.
+    /// Like [`send_to`](Self::send_to), but returns an error instead of waiting. Never overtakes a waiting send.
     ///
     /// # Errors
     /// [`SendError::Full`] or [`SendError::PeerFull`] if it would have to wait, and those of
@@ -363,8 +366,8 @@ impl<R> Socket<R> {
     }
 
     /// The next message, to be acknowledged when the application has done with it; for
-    /// [`Acknowledge::Manual`](aiomsg_proto::Acknowledge::Manual). Dropped unacknowledged, it is received again when its
-    /// sender sends it again. The other ways to receive acknowledge when they return.
+    /// [`Acknowledge::Manual`](aiomsg_proto::Acknowledge::Manual). If it is dropped unacknowledged, it is delivered
+    /// again when its sender resends it. The other ways to receive acknowledge when they return.
     ///
     /// # Errors
     /// [`Closed`] when the socket is closed and all that came before was taken.
@@ -405,7 +408,8 @@ impl<R> Socket<R> {
     }
 
     /// What happens to the socket from now on: peers that come and go, attempts to connect, losses. Each stream gets
-    /// all events, and one that is 1,024 behind is told how many it missed.
+    /// all events; one more than 1,024 behind gets [`Event::Lagged`](aiomsg_proto::Event::Lagged) with the number
+    /// missed.
     pub fn events(&self) -> EventStream {
         EventStream::new(self.shared.clone())
     }
@@ -460,8 +464,9 @@ impl<R> Socket<R> {
         self.close_within(self.config().linger_time()).await
     }
 
-    /// As [`close`](Self::close), lingering for at most this long. With [`Duration::ZERO`] it is abortive: what was not
-    /// handed over yet is dropped and reported.
+    /// As [`close`](Self::close), lingering for at most this long; ready at the latest 1 s after it. With
+    /// [`Duration::ZERO`] only the batch already being written is completed; the rest is dropped and reported. A second
+    /// call can only shorten the time.
     ///
     /// # Cancel safety
     /// Once polled, closing goes on by itself; another call gives the report.

@@ -13,8 +13,8 @@ use crate::shared::Shared;
 /// How often the timer is set anew in one poll, at most.
 const ROUNDS: usize = 8;
 
-/// Lets a socket do what is due when it is due. An adapter spawns one for each socket; it ends when the socket has
-/// closed.
+/// Lets a socket do what is due when it is due; it ends when the socket has closed. The socket spawns it through its
+/// [`Runtime`](crate::Runtime); with a [`Handle`](crate::Handle), you run it.
 #[derive(Debug)]
 pub struct TimerDriver<T> {
     shared: Arc<Shared>,

@@ -34,8 +34,8 @@ fn is_fuller(bytes: usize, more: usize) -> bool {
 /// [`transmit`](crate::Socket::transmit) fills it, [`slices`](Self::slices) shows what to write,
 /// [`advance`](Self::advance) notes what the link took, and
 /// [`handle_transmitted`](crate::Socket::handle_transmitted) tells the core. A connection that ends takes its batch
-/// back with [`handle_disconnected`](crate::Socket::handle_disconnected): exactly the messages of which not the last
-/// byte was taken are then sent elsewhere or kept.
+/// back with [`handle_disconnected`](crate::Socket::handle_disconnected): the messages in it whose last byte was
+/// not taken are then sent elsewhere or kept; published copies that other subscribers have are dropped and counted.
 ///
 /// At most 128 KiB or one message at a time, or 256 KiB and one message where these are long; control frames beside it.
 #[derive(Debug, Default)]

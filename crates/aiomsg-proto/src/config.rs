@@ -40,7 +40,7 @@ pub enum Acknowledge {
     /// When the application takes them.
     OnTake {
         /// At the latest this long after they arrived, if at all. The packages of other languages send a message again
-        /// after 5 s, as a new one, without end; `None` is for peers that do not.
+        /// after 5 s as a new one, Python without end, most others up to six times; `None` is for peers that do not.
         at_latest: Option<Duration>,
     },
     /// When the application says so.
@@ -94,7 +94,8 @@ pub enum SlowPeer {
     /// it has one second to take some of what it was given, and the others wait with it: or those who come would have each
     /// other disconnected.
     Disconnect,
-    /// Sending waits for it, for all peers, but no longer than this; then it is disconnected.
+    /// Publishing waits for it, for all peers. A subscriber that takes nothing for this long while it is waited for is
+    /// disconnected; with zero, at once.
     Block(Duration),
 }
 
@@ -105,7 +106,7 @@ pub enum SlowPeer {
 macro_rules! with_settings {
     ($callback:ident) => {
         $callback! {
-            /// Whom `send` gives messages to. Sending to one identity works in any mode.
+            /// Which peers `send` delivers to. Sending to one identity works in any mode.
             ///
             /// Default: [`SendMode::RoundRobin`].
             send_mode: SendMode = SendMode::default();
@@ -131,8 +132,8 @@ macro_rules! with_settings {
 
             /// At-least-once: a message is sent again to the same peer if it is not acknowledged this long after its
             /// last byte was handed over. The time doubles with each further copy, and stands still while that peer is
-            /// not read. A copy has the id of the message, so that the receiver can drop it. Shorter than a receiver
-            /// needs to answer, and it gets everything twice.
+            /// not read. A copy has the id of the message, so that the receiver can drop it. If it is shorter than a
+            /// receiver takes to acknowledge, every message arrives twice.
             ///
             /// Default: 5 s. At least 1 ms.
             resend_after: Duration = Duration::from_secs(5);
@@ -143,7 +144,8 @@ macro_rules! with_settings {
             resend_after_max: Duration = Duration::from_secs(60);
 
             /// At-least-once: how often a message is handed over without being acknowledged before it is given up,
-            /// which is an event and a counter.
+            /// which is an event and a counter. Counted over all peers and connections; copies sent while the receiver
+            /// works on the message count, too.
             ///
             /// Default: `None`, no bound. At least 1.
             max_attempts: Option<NonZeroU32> = None;
@@ -202,8 +204,8 @@ macro_rules! with_settings {
             /// Default: 100 ms. At least 1 ms.
             reconnect_delay: Duration = Duration::from_millis(100);
 
-            /// The longest delay between two attempts to reconnect. With more, a peer that was gone for long is found
-            /// again later; with less, it is knocked at more often.
+            /// The longest delay between two attempts to reconnect. A larger value finds a returned peer later; a
+            /// smaller one retries more often.
             ///
             /// Default: 10 s. No less than [`Config::reconnect_delay`].
             reconnect_delay_max: Duration = Duration::from_secs(10);
@@ -247,9 +249,9 @@ macro_rules! with_settings {
             /// Default: 65,536 messages, 64 MiB. At least 1 message and 1 byte.
             receive_buffer: Limit = Limit::new(65_536, 64 * (1 << 20));
 
-            /// How long sending may find no room while peers are not read, since the application takes nothing of what
-            /// has arrived, and nothing moves. Then [`SendError::WouldDeadlock`](crate::SendError::WouldDeadlock) gives
-            /// the message back: the acknowledgements that would make room are perhaps behind what is not read, or the
+            /// How long sends may be blocked while the application receives nothing, peers are therefore not read, and
+            /// nothing makes progress. Then [`SendError::WouldDeadlock`](crate::SendError::WouldDeadlock) gives the
+            /// message back: the acknowledgements that would make room are perhaps behind what is not read, or the
             /// peer waits for us to read, as we wait for it.
             ///
             /// Default: 15 s. At least 1 ms.
@@ -268,13 +270,15 @@ macro_rules! with_settings {
             max_handshakes: usize = 1_024;
 
             /// How long messages to an identity that has left are held, and how long its return is expected. Then they
-            /// are reported as undeliverable. Zero gives them up at once.
+            /// are reported as undeliverable. Zero gives them up at once. It is also how long message ids of a peer
+            /// that left are remembered: with zero, copies after a reconnect are delivered again. At most 65,536
+            /// departed identities are remembered.
             ///
             /// Default: 60 s.
             peer_retention: Duration = Duration::from_secs(60);
 
-            /// How long `close` may take to hand over what is still held. What is left then is reported. Zero hands
-            /// over nothing more.
+            /// How long `close` may take to hand over what is still held. What is left then is reported. With zero,
+            /// only the batch already being written is completed (at most 1 s); the rest is dropped and reported.
             ///
             /// Default: 10 s.
             linger: Duration = Duration::from_secs(10);

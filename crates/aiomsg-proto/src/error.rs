@@ -44,14 +44,16 @@ pub enum ConfigError {
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// What may be held is held. Room is announced by [`Ready::Room`](crate::Ready::Room).
-    #[error("the send buffer is full")]
+    /// No room for now: the send buffer is at its bound, or publishing waits for a slow subscriber.
+    /// [`Ready::Room`](crate::Ready::Room) says when to try again.
+    #[error("there is no room to send")]
     Full(Bytes),
     /// As much as may wait for this one peer waits for it. Room is announced by
     /// [`Ready::PeerRoom`](crate::Ready::PeerRoom).
     #[error("the queue of this peer is full")]
     PeerFull(Bytes),
-    /// No peer of this identity has been seen, or it left longer ago than it is remembered.
+    /// No peer of this identity has been seen, or it left longer ago than it is remembered: 60 s by default, see
+    /// [`Config::peer_retention`](crate::Config::peer_retention).
     #[error("no peer of this identity is known")]
     UnknownPeer(Bytes),
     /// There is no room, and waiting for it would perhaps never end: for
@@ -67,7 +69,7 @@ pub enum SendError {
         /// The largest length allowed in bytes.
         limit: usize,
     },
-    /// Publishing at-least-once: nobody could say who is to acknowledge. Messages to one identity can have it.
+    /// Publishing at-least-once: there is no fixed set of recipients to wait for. Messages to one identity can have it.
     #[error("published messages cannot be delivered at-least-once")]
     PublishAtLeastOnce(Bytes),
     /// The socket is closing or closed.
@@ -145,7 +147,7 @@ impl SendError {
     }
 }
 
-/// A command came after the socket was closed.
+/// The socket is closing or closed. When receiving: and nothing is left to receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the socket is closed")]
 pub struct Closed;
@@ -181,7 +183,7 @@ pub enum CloseReason {
     /// The peer did not introduce itself in time.
     #[error("the peer did not introduce itself in time")]
     HandshakeTimeout,
-    /// The peer's first frame is none.
+    /// The peer's first frame is not a valid introduction.
     #[error(transparent)]
     Greeting(#[from] GreetingError),
     /// The peer speaks a dialect that this socket is set not to speak.
@@ -215,7 +217,7 @@ pub enum CloseReason {
     /// The peer was too slow for what is published, see [`SlowPeer`](crate::SlowPeer).
     #[error("the peer was too slow")]
     SlowPeer,
-    /// This socket's user ended it.
+    /// This socket's user ended it, or the runtime dropped the task of the connection.
     #[error("ended on this side")]
     Ended,
     /// Its identity is kept out, see [`Socket::keep_out`](crate::Socket::keep_out).
@@ -235,6 +237,6 @@ mod tests {
     #[test]
     fn an_error_shows_nobody_the_message() {
         let error = SendError::Full(Bytes::from_static(b"secret"));
-        assert_eq!(format!("{error:?}: {error}"), "Full(6 bytes): the send buffer is full");
+        assert_eq!(format!("{error:?}: {error}"), "Full(6 bytes): there is no room to send");
     }
 }

@@ -123,7 +123,8 @@ pub enum Event {
         /// The peer.
         identity: Identity,
     },
-    /// A subscriber does not keep up. Told when it starts to miss messages, not for each of them.
+    /// A subscriber does not keep up. Told when it starts to miss messages, not for each of them. Not emitted with
+    /// [`SlowPeer::Block`](crate::SlowPeer::Block).
     SlowPeer {
         /// The connection.
         connection: ConnectionId,
@@ -139,7 +140,8 @@ pub enum Event {
         /// What it missed.
         dropped: Usage,
     },
-    /// This many events were dropped here, since nobody took them; a list of peers tells how things stand.
+    /// This many events were dropped here, since nobody took them. Call [`Socket::peers`](crate::Socket::peers) to
+    /// resynchronize.
     Lagged {
         /// How many.
         events: u64,

@@ -41,8 +41,11 @@ pub(crate) fn whole(buffer: &[u8], limit: u32) -> Option<&[u8]> {
 
 /// Takes the frame at the front of `buffer` off it, without its prefix.
 ///
-/// `Ok(None)` means that more bytes are needed; nothing was taken then. A frame longer than `limit` bytes is an error
-/// as soon as its prefix is there, before memory is spent on it.
+/// `Ok(None)` means that more bytes are needed; nothing was taken then.
+///
+/// # Errors
+/// [`FrameTooLong`] for a frame longer than `limit` bytes, as soon as its prefix is there, before memory is spent on
+/// it.
 pub fn split(buffer: &mut BytesMut, limit: u32) -> Result<Option<Bytes>, FrameTooLong> {
     let Some(length) = announced(buffer) else { return Ok(None) };
     if length > limit {

@@ -108,17 +108,21 @@
 //!
 //! | after | `poll_ready` | `poll_event` | `poll_timeout` |
 //! |---|---|---|---|
-//! | `send`, `send_to` | something to write | a slow subscriber | if publishing waits for one |
+//! | `send`, `send_to`, `send_with_receipt` | something to write | a slow subscriber | if publishing waits for one, or it was refused while a connection is not read |
+//! | `acknowledge` | something to write | | |
+//! | `reject`, `let_in` | | | |
 //! | `dial` | the dial is due | connecting | |
-//! | `undial`, `disconnect`, `close` | connections to end | disconnected | yes |
+//! | `undial`, `disconnect`, `keep_out` | connections to end, something to write elsewhere, room for senders | a slow subscriber | yes |
+//! | `close` | connections to end, room for senders, closed | | yes |
 //! | `handle_connected` | something to write | | yes |
-//! | `handle_received` | messages, something to write, or to close | connected, disconnected | yes |
+//! | `handle_received` | messages, something to write, or to close, room for senders, a receipt, that accepting may go on | connected, acknowledgements hidden, a slow subscriber | yes |
 //! | `handle_transmitted` | more to write, room for senders | | yes |
-//! | `handle_disconnected` | something to write elsewhere, a dial | disconnected, refused, retrying | yes |
+//! | `handle_disconnected` | something to write elsewhere, a dial, room for senders, a receipt, that accepting may go on, closed | disconnected, refused, retrying, given up, connected, expired, a slow subscriber | yes |
 //! | `handle_dial_failed` | | retrying | yes |
 //! | `handle_timeout` | anything | anything | yes |
 //! | `transmit` | room for senders | a subscriber that has recovered | |
-//! | `poll_received` | connections to be read again | | yes |
+//! | `poll_received` | connections to be read again, something to write | | yes |
+//! | `poll_receipt` | room for senders | | |
 //! | `poll_accept` | later, that accepting may go on | | |
 //!
 //! # What is promised
@@ -130,7 +134,8 @@
 //! * The same seed and the same calls give the same results, byte for byte.
 //! * Every accepted message is, for each recipient, at any time exactly one of handed over, still held, or counted as
 //!   dropped for a reason that can be seen ([`Metrics`]).
-//! * When a connection ends, exactly those messages are sent elsewhere or kept of which not the last byte was taken.
+//! * When a connection ends, exactly the messages whose last byte was not taken are sent elsewhere or kept; at least
+//!   once, those that were not acknowledged, too. Published copies that other subscribers have are dropped and counted.
 //!
 //! # The types
 //!

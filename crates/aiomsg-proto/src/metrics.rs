@@ -5,8 +5,7 @@ use crate::budget::Usage;
 /// What a socket has done since it was made, and what it holds now.
 ///
 /// For messages to one peer at a time the sums close: accepted = handed over (at-least-once: acknowledged) + held +
-/// dropped. A published message is
-/// accepted once, and each of its copies is handed over or dropped by itself.
+/// dropped. A published message is accepted once, and each of its copies is handed over or dropped by itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metrics {
@@ -31,7 +30,7 @@ pub struct Metrics {
     pub dropped_expired: Usage,
     /// Messages that were left when the socket closed.
     pub dropped_at_close: Usage,
-    /// Messages received.
+    /// Messages received. Duplicates are not counted, discarded ones are.
     pub received: Usage,
     /// Messages that had been received before, under the same id, and were dropped.
     pub duplicates: Usage,

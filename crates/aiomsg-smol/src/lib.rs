@@ -1,9 +1,10 @@
 //! Smart sockets for smol: messages instead of streams, over TCP, between any number of peers.
 //!
 //! One [`Socket`] binds, connects, or both, to any number of peers. [`Socket::send`] distributes messages, to one peer
-//! after another or to all; [`Socket::send_to`] addresses one; [`Socket::recv`] gets what any of them sends. Connections
-//! that are lost are made again, messages wait while nobody is there, heartbeats find peers that have vanished. It
-//! speaks with the `aiomsg` packages of Python and other languages, those of 2026 as well as those of 2019.
+//! after another or to all; [`Socket::send_to`] addresses one; [`Socket::recv`] gets what any of them sends. Lost
+//! connections are re-established, messages are buffered while no peer is connected, heartbeats detect vanished peers.
+//! It interoperates with the `aiomsg` packages of Python and other languages, those of 2026 as well as those of 2018
+//! and 2019.
 //!
 //! ```
 //! use aiomsg_smol::Socket;

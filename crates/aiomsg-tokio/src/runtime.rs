@@ -36,7 +36,8 @@ pub(crate) struct TokioClock {
 }
 
 impl Tokio {
-    /// The runtime of this handle, which must have I/O and time enabled.
+    /// The runtime of this handle, which must have I/O and time enabled: otherwise tokio panics when a socket is built,
+    /// or in its tasks.
     pub fn on(handle: runtime::Handle) -> Self {
         Self { handle, clock: TokioClock { epoch: tokio::time::Instant::now() } }
     }

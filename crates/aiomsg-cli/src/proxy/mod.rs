@@ -47,8 +47,8 @@ One that was sent at-most-once goes on at-most-once, which is faster. The other 
 is given up at the back (--max-attempts) is never acknowledged in front.
 
 With no worker there, messages wait, up to 65,536 or 64 MiB; then the creators wait. Packages of other languages send a \
-message again when it is not acknowledged within 5 s, as a new one: with no worker for that long, theirs arrive twice. \
-What workers send is not passed on: it is counted, and dropped.
+message again when it is not acknowledged within 5 s, as a new one: with no worker for that long, theirs arrive more than \
+once. What workers send is not passed on: it is counted, and dropped.
 
 Capture:
 Each message that passes is appended to the file, as below. Messages never wait for the file: when more than 4 MiB wait \
@@ -65,7 +65,7 @@ pub(crate) struct ProxyArgs {
     /// What is promised of a message.
     #[arg(long, default_value = "follow")]
     delivery: PassArg,
-    /// Messages that workers have and have not acknowledged, or that wait for one, at most; only those at-least-once.
+    /// Limit on at-least-once messages in the proxy: unacknowledged, or waiting for a worker.
     #[arg(long, value_name = "NUMBER", default_value_t = 65_536, value_parser = limit)]
     in_flight: usize,
     /// Messages that one worker has and has not acknowledged, at most. With 1 each gets its next when it has done with

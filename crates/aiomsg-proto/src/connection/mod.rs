@@ -292,7 +292,8 @@ impl Connection {
     ///
     /// # Errors
     /// The message comes back if the connection is not open, if the message is too long, or if as much waits as
-    /// [`Config::peer_queue`] allows.
+    /// [`Config::peer_queue`] allows: with [`SendError::PeerFull`], try again after
+    /// [`handle_transmitted`](Self::handle_transmitted).
     pub fn send(&mut self, payload: Bytes) -> Result<(), SendError> {
         let limit = self.config.max_message;
         if payload.len() > limit {

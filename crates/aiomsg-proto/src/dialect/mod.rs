@@ -196,6 +196,10 @@ impl Greeting {
     /// 16 bytes are a classic identity. Otherwise a frame that starts with `01` is a HELLO, behind whose identity more
     /// bytes may follow. Any other frame of 1 to 255 bytes is a classic identity, taken to be of the text form if it is
     /// printable ASCII.
+    ///
+    /// # Errors
+    /// [`GreetingError`] if the frame is empty, longer than 255 bytes, or a HELLO that is cut short or of another
+    /// version.
     pub fn decode(frame: &[u8]) -> Result<Self, GreetingError> {
         if frame.is_empty() {
             return Err(GreetingError::Empty);

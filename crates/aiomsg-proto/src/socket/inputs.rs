@@ -173,8 +173,9 @@ impl Socket {
     }
 
     /// The link is gone, closed by the peer, by us or by a failure; `batch` is the one that was being written, if any.
-    /// Messages of which not the last byte was taken are sent elsewhere or kept. If the core had decided to end the
-    /// connection, its reason stands; `reason` is told otherwise.
+    /// Messages whose last byte was not taken are sent elsewhere or kept, and at-least-once those that were not
+    /// acknowledged; published copies that other subscribers have are dropped and counted. If the core had decided to
+    /// end the connection, events carry the core's reason; otherwise `reason`.
     pub fn handle_disconnected(
         &mut self,
         now: Instant,

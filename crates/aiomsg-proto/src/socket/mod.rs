@@ -57,9 +57,10 @@ pub enum Ready {
     Dial(DialId),
     /// Messages have arrived: ask [`Socket::poll_received`].
     Received,
-    /// There is room in the send buffer again, after [`SendError::Full`].
+    /// Try again to send what was refused with [`SendError::Full`]: there may be room, or the answer has changed.
     Room,
-    /// There is room in the queue of this peer again, after [`SendError::PeerFull`].
+    /// Try again to send what was refused with [`SendError::PeerFull`] to this peer: there may be room, or the answer
+    /// has changed.
     PeerRoom(Identity),
     /// Connections may be accepted again, see [`Socket::poll_accept`].
     Accept,
@@ -106,10 +107,12 @@ enum TimerKey {
 /// A socket: many connections as one, without I/O, clock or runtime.
 ///
 /// The crate's front page shows how to drive it. There are four kinds of methods: *commands* of the application
-/// ([`send`](Self::send), [`send_to`](Self::send_to), [`dial`](Self::dial), [`undial`](Self::undial),
-/// [`close`](Self::close)), *inputs* that report what happened outside (`handle_*`), *outputs* that say what to do
-/// (`poll_*`, [`transmit`](Self::transmit), [`wants_read`](Self::wants_read), [`link_state`](Self::link_state),
-/// [`poll_accept`](Self::poll_accept)), and *getters*. Any order of calls is legal.
+/// ([`send`](Self::send), [`send_to`](Self::send_to), [`send_with_receipt`](Self::send_with_receipt),
+/// [`acknowledge`](Self::acknowledge), [`reject`](Self::reject), [`dial`](Self::dial), [`undial`](Self::undial),
+/// [`disconnect`](Self::disconnect), [`keep_out`](Self::keep_out), [`let_in`](Self::let_in), [`close`](Self::close)),
+/// *inputs* that report what happened outside (`handle_*`), *outputs* that say what to do (`poll_*`,
+/// [`transmit`](Self::transmit), [`wants_read`](Self::wants_read), [`link_state`](Self::link_state)), and *getters*.
+/// Any order of calls is legal.
 #[derive(Debug)]
 pub struct Socket {
     config: Arc<Config>,

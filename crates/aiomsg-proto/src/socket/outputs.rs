@@ -17,7 +17,7 @@ impl Socket {
         !self.ready.is_empty() || !self.events.is_empty()
     }
 
-    /// What can be done now, each once until it is asked again.
+    /// The next thing to do. Each is queued once, until it is returned here.
     #[must_use]
     pub fn poll_ready(&mut self) -> Option<Ready> {
         let ready = self.ready.pop_front()?;
