@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use aiomsg_proto::dialect::GreetingError;
 use aiomsg_proto::frame::FrameTooLong;
-use aiomsg_proto::{CloseReason, Config, Event, Identity, IdentityForm, Protocol};
+use aiomsg_proto::{Acknowledge, CloseReason, Config, Event, Identity, IdentityForm, Protocol};
 use aiomsg_tests::{Chunking, Ended, NodeId, RawId, Scene, departures, refusals, wire};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -150,6 +150,41 @@ fn a_frame_that_is_too_long_ends_the_connection_when_the_buffer_is_full_as_well(
     assert_eq!(departures(&scene.net, scene.server), [reason]);
     scene.net.set_taking(scene.server, aiomsg_tests::Taking::All);
     scene.assert_served();
+}
+
+/// A frame may have more bytes beside the payload than that of a plain message needs.
+#[test]
+fn a_message_that_could_not_be_sent_on_ends_the_connection() {
+    const LARGEST: usize = 100;
+    type Form = fn(&[u8]) -> Vec<u8>;
+    let classic_request: Form = |payload| wire::frame(&[&[9; 16], &b"\0REQ\0"[..], payload].concat());
+    let (hello, identity) = (wire::hello(Scene::stranger()), wire::frame(Scene::stranger().as_bytes()));
+    // Each with the bytes before its payload, and the most that a frame has there.
+    let forms: [(&[u8], Form, usize, usize); 4] = [
+        (&hello, wire::data, 1, 17),
+        (&hello, |payload| wire::data_req([9; 16], payload), 17, 17),
+        (&identity, wire::frame, 0, 21),
+        (&identity, classic_request, 21, 21),
+    ];
+    // Those that are acknowledged by hand are taken one by one.
+    for acknowledge in [Acknowledge::default(), Acknowledge::Manual] {
+        for (introduction, form, head, most) in forms {
+            for longer in [0, 1, 4, 16, 17, 20, 21] {
+                let config = Config::default().max_message(LARGEST).acknowledge(acknowledge);
+                let mut scene = Scene::new(1, config);
+                let raw = scene.stranger_writes(introduction);
+                scene.net.write(raw, form(&vec![7; LARGEST + longer]));
+                scene.run_for(MOMENT);
+                let received = scene.net.payloads(scene.server).len();
+                assert_eq!(received, usize::from(longer == 0), "{head} bytes and {longer} more than allowed");
+                let length = (LARGEST + longer + head) as u32;
+                let limit = (LARGEST + if longer + head > most { most } else { head }) as u32;
+                let expected = (longer > 0).then(|| FrameTooLong { length, limit }.into());
+                assert_eq!(departures(&scene.net, scene.server), Vec::from_iter(expected));
+                scene.assert_served();
+            }
+        }
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use aiomsg_tokio::{SendError, Socket};
 use clap::Args;
 use serde::Serialize;
 
-use crate::console::{Console, counted};
+use crate::console::{Console, Remark, counted};
 use crate::failure::Failure;
 use crate::intake::{Intake, Taken};
 use crate::socket::{DeliveryArg, OneSocket};
@@ -37,7 +37,7 @@ pub(crate) struct EchoArgs {
 struct Summary {
     event: &'static str,
     answered: u64,
-    /// Their senders had left, or do not read.
+    /// Their senders had left, or do not read, or they were too long.
     dropped: u64,
 }
 
@@ -46,7 +46,10 @@ impl fmt::Display for Summary {
         let Self { answered, dropped, .. } = self;
         write!(f, "answered {}", counted(*answered, "message"))?;
         if *dropped > 0 {
-            write!(f, ", and {dropped} whose senders had left or do not read were not")?;
+            write!(
+                f,
+                ", and {dropped} that were too long, or whose senders had left or do not read, were not"
+            )?;
         }
         Ok(())
     }
@@ -60,7 +63,7 @@ pub(crate) async fn run(args: EchoArgs, console: Console, stop: Stop) -> Result<
     let mut summary = Summary { event: "echoed", ..Summary::default() };
     let echoed = tokio::select! {
         biased;
-        echoed = answer_all(&socket, count, &mut summary, stop.clone()) => echoed,
+        echoed = answer_all(&socket, count, &mut summary, console, stop.clone()) => echoed,
         // Who waits for room to answer is not at the place where the signal is heard.
         () = stop.overdue(linger) => Ok(()),
     };
@@ -77,6 +80,7 @@ async fn answer_all(
     socket: &Socket,
     count: Option<u64>,
     summary: &mut Summary,
+    console: Console,
     stop: Stop,
 ) -> Result<(), Failure> {
     let mut intake = Intake::new(socket.clone(), stop);
@@ -91,6 +95,14 @@ async fn answer_all(
         };
         match socket.send_to(message.identity(), message.payload().clone()).await {
             Ok(()) => summary.answered += 1,
+            Err(SendError::TooLong { payload, limit }) => {
+                let text = format!(
+                    "a message of {} bytes was not answered: at most {limit} bytes can be sent",
+                    payload.len()
+                );
+                console.note(&Remark { event: "too_long", text });
+                summary.dropped += 1;
+            }
             Err(SendError::UnknownPeer(_) | SendError::WouldDeadlock(_)) => summary.dropped += 1,
             Err(error) => return Err(error.into()),
         }

@@ -196,7 +196,7 @@ pub(crate) async fn run(args: ProxyArgs, console: Console, stop: Stop) -> Result
     if let Some(period) = stats {
         tokio::spawn(watch.clone().tell_every(period, console));
     }
-    let passage = Passage::new(front, back, delivery == PassArg::AtLeastOnce, settlement, capture);
+    let passage = Passage::new(front, back, delivery == PassArg::AtLeastOnce, settlement, capture, console);
     let result = passage.run(stop, linger).await;
     console.note(&watch.figures().since(&told, start.elapsed(), "stopped"));
     result

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use aiomsg_tokio::{Message, Socket};
+use aiomsg_tokio::{Message, SendError, Socket};
 use tokio::time::Instant;
 
 use super::capture::Capture;
 use super::settlement::Settlement;
+use crate::console::{Console, Remark};
 use crate::failure::Failure;
 use crate::intake::{Intake, Taken};
 use crate::stop::Stop;
@@ -20,6 +21,7 @@ pub(super) struct Passage {
     certain: bool,
     settlement: Settlement,
     capture: Option<Capture>,
+    console: Console,
     /// A message was taken from the front that the back does not have yet, nor has its sender.
     in_hand: bool,
 }
@@ -31,8 +33,9 @@ impl Passage {
         certain: bool,
         settlement: Settlement,
         capture: Option<Capture>,
+        console: Console,
     ) -> Self {
-        Self { front, back, certain, settlement, capture, in_hand: false }
+        Self { front, back, certain, settlement, capture, console, in_hand: false }
     }
 
     /// Passes messages on until it is to stop, and has then done with those that are here within `linger`.
@@ -70,24 +73,28 @@ impl Passage {
         }
         self.in_hand = !message.wants_acknowledgement();
         if self.in_hand && !self.certain {
-            self.back.send(message.payload().clone()).await?;
+            unless_too_long(self.back.send(message.payload().clone()).await, self.console)?;
             self.in_hand = false;
             return Ok(());
         }
         let slot = self.settlement.slot().await;
-        let receipt = self.back.send_with_receipt(message.payload().clone()).await?;
+        let sent = self.back.send_with_receipt(message.payload().clone()).await;
+        let receipt = unless_too_long(sent, self.console)?;
         self.in_hand = false;
-        self.settlement.settle(message, receipt, slot);
+        match receipt {
+            Some(receipt) => self.settlement.settle(message, receipt, slot),
+            None => message.reject(),
+        }
         Ok(())
     }
 
     /// Hands on what is left, and closes both sockets.
     async fn end(self, deadline: Instant) -> Result<(), Failure> {
-        let Self { front, back, certain, settlement, mut capture, in_hand } = self;
+        let Self { front, back, certain, settlement, mut capture, console, in_hand } = self;
         let left = || deadline.saturating_duration_since(Instant::now());
         let mut lost = usize::from(in_hand);
         let mut rest =
-            Rest { front: &front, back: &back, certain, capture: capture.as_mut(), in_hand: false };
+            Rest { front: &front, back: &back, certain, capture: capture.as_mut(), console, in_hand: false };
         // The front stays open until all is settled, or nobody would hear of it. What comes meanwhile goes on.
         let closing = async {
             // In time or not: what is not settled by then is rejected.
@@ -123,6 +130,7 @@ struct Rest<'a> {
     back: &'a Socket,
     certain: bool,
     capture: Option<&'a mut Capture>,
+    console: Console,
     /// As [`Passage::in_hand`].
     in_hand: bool,
 }
@@ -145,7 +153,7 @@ impl Rest<'_> {
             } else {
                 self.back.send(payload).await
             };
-            if sent.is_err() {
+            if unless_too_long(sent, self.console).is_err() {
                 return;
             }
             self.in_hand = false;
@@ -159,6 +167,21 @@ impl Rest<'_> {
             count += usize::from(!message.wants_acknowledgement());
         }
         count
+    }
+}
+
+/// What came of sending a message on, or nothing if that is too long for the back: it is dropped, and the others go on.
+fn unless_too_long<T>(sent: Result<T, SendError>, console: Console) -> Result<Option<T>, SendError> {
+    match sent {
+        Err(SendError::TooLong { payload, limit }) => {
+            let text = format!(
+                "a message of {} bytes was dropped: at most {limit} bytes can be handed on",
+                payload.len()
+            );
+            console.note(&Remark { event: "too_long", text });
+            Ok(None)
+        }
+        sent => sent.map(Some),
     }
 }
 

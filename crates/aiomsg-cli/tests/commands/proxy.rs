@@ -1,6 +1,8 @@
 //! The proxy: who gets what, when it is acknowledged, what is said about it, and how it stops.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -37,6 +39,26 @@ fn a_proxy_may_connect_on_both_sides() {
     assert_eq!(stage.finish(worker), ["hello"]);
     stage.signal(proxy, "-INT");
     assert_eq!(exit_code(stage, proxy), 0, "stopping it is its proper end");
+}
+
+/// It is within the length of a frame that is accepted, since some frames have more beside the payload.
+#[test]
+fn a_message_a_byte_too_long_to_be_handed_on_does_not_end_the_proxy() {
+    const LARGEST: usize = 64 << 20;
+    let stage = &mut Stage::new();
+    let proxy = Proxy::start(stage, &[]);
+    let mut hostile = TcpStream::connect(&*proxy.front).expect("it listens");
+    let hello = [&[0, 0, 0, 18, 1, 1][..], &[0xee; 16]].concat();
+    let length = u32::try_from(1 + LARGEST + 1).expect("it fits").to_be_bytes();
+    hostile.write_all(&[&hello[..], &length, &[3]].concat()).expect("it reads");
+    // It may hang up before all is written; that it does tells that all was read.
+    let _ = hostile.write_all(&vec![7; LARGEST + 1]);
+    let _ = hostile.read_to_end(&mut Vec::new());
+    let worker = start(stage, &["recv", "--connect", &proxy.back, "--count", "1"]);
+    let send = ["send", "--connect", &proxy.front, "--message", "hello", "--timeout", "5s"];
+    assert_eq!(run(stage, &send).1, 0, "others are served");
+    assert_eq!(stage.finish(worker), ["hello"]);
+    assert_eq!(proxy.stop(stage), 0);
 }
 
 #[test]

@@ -195,9 +195,14 @@ impl Connection {
         }
         let Some(frame) = frame::split(buffer, self.frame_limit())? else { return Ok(None) };
         self.spoken = true;
+        let length = frame.len();
         let incoming = self.protocol.decode(frame);
-        if let Incoming::Skipped(_) = incoming {
-            self.skipped = self.skipped.saturating_add(1);
+        match &incoming {
+            Incoming::Message(payload) | Incoming::Request(_, payload) => {
+                self.check_payload(length, payload.len())?;
+            }
+            Incoming::Skipped(_) => self.skipped = self.skipped.saturating_add(1),
+            _ => {}
         }
         Ok(Some(incoming))
     }
@@ -213,11 +218,12 @@ impl Connection {
         mut new: impl FnMut(MessageId) -> bool,
     ) -> Option<MessageRun> {
         self.note_received(now, buffer.len());
-        let limit = self.frame_limit();
+        let (limit, longest) = (self.frame_limit(), self.config.max_message);
         let (mut end, mut head, mut usage) = (0, None, Usage::default());
         while let Some(frame) = frame::whole(buffer.get(end..).unwrap_or_default(), limit)
             && let Some((before, id)) = self.protocol.message_head(frame)
             && head.is_none_or(|head| head == before)
+            && frame.len() - before <= longest
             && allowed.take(frame.len())
             && id.is_none_or(|id| new(MessageId::from_bytes(*id)))
         {
@@ -259,9 +265,24 @@ impl Connection {
         self.spoken |= end > 0;
     }
 
-    /// The longest frame that the peer may send, now that it has introduced itself.
+    /// The longest frame that the peer may send, now that it has introduced itself. What is in it may still be too long,
+    /// since some frames need less beside their payload than others.
     pub(crate) fn frame_limit(&self) -> u32 {
         self.config.frame_limit(self.protocol.overhead())
+    }
+
+    /// Refuses a payload that could not be sent on, in a frame of `length` bytes.
+    #[inline]
+    fn check_payload(&self, length: usize, payload: usize) -> Result<(), frame::FrameTooLong> {
+        if payload <= self.config.max_message {
+            return Ok(());
+        }
+        let bytes = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+        let length = bytes(length);
+        Err(frame::FrameTooLong {
+            length,
+            limit: self.config.frame_limit(length.saturating_sub(bytes(payload))),
+        })
     }
 
     fn take_greeting(&mut self, buffer: &mut BytesMut) -> Result<Option<Incoming>, CloseReason> {
