@@ -1,7 +1,7 @@
 //! Sockets that only send, and payloads that a classic peer would take for something else.
 
-use aiomsg_proto::{Event, Receive};
-use aiomsg_tests::{RawId, numbered, wire};
+use aiomsg_proto::{Event, Limit, Receive};
+use aiomsg_tests::{Chunking, RawId, numbered, wire};
 
 use super::support::{
     MOMENT, SECOND, acknowledge_from, acknowledged, assert_conserved, at_least_once, classic_peer, held, id,
@@ -10,7 +10,7 @@ use super::support::{
 
 #[test]
 fn what_arrives_is_counted_and_never_acknowledged_and_acknowledgements_are_read() {
-    let config = at_least_once().receive(Receive::Discard).receive_buffer(aiomsg_proto::Limit::new(1, 1));
+    let config = at_least_once().receive(Receive::Discard).receive_buffer(Limit::new(1, 1));
     let (mut net, server) = server(config);
     let raw = peer(&mut net, 1);
     for (number, message) in numbered(500).into_iter().enumerate() {
@@ -35,13 +35,59 @@ fn what_arrives_is_counted_and_never_acknowledged_and_acknowledgements_are_read(
 
 #[test]
 fn a_large_message_that_nobody_takes_passes_through() {
-    let config = patient().receive(Receive::Discard).receive_buffer(aiomsg_proto::Limit::new(1, 100));
+    let config = patient().receive(Receive::Discard).receive_buffer(Limit::new(1, 100));
     let (mut net, server) = server(config);
     let raw = peer(&mut net, 1);
     net.write(raw, wire::data(&vec![7; 1_000_000]));
     net.write(raw, wire::data(b"x"));
     net.run_for(SECOND * 5);
     assert_eq!(net.node(server).metrics().discarded.messages, 2);
+}
+
+/// Room for them cannot be waited for, since acknowledgements are behind them.
+#[test]
+fn large_messages_that_nobody_takes_are_dropped_as_they_come() {
+    const MESSAGE: usize = 3 << 20;
+    let payload = vec![7; MESSAGE];
+    // Each with the messages, their bytes, and the frames to be skipped that it is.
+    let forms = [
+        (wire::data(&payload), [1, MESSAGE, 0]),
+        (wire::data_req([9; 16], &payload), [1, MESSAGE, 0]),
+        (wire::frame(&payload), [0, 0, 1]),
+        ([wire::data(&payload), wire::data(&[7; 95])].concat(), [2, MESSAGE + 95, 0]),
+    ];
+    for (closes, (all, each)) in
+        [false, true].into_iter().flat_map(|closes| forms.iter().map(move |form| (closes, form)))
+    {
+        let receive = if closes { Receive::Keep } else { Receive::Discard };
+        let config = at_least_once().receive(receive).receive_buffer(Limit::new(1_000, 1 << 20));
+        let (mut net, server) = server(config);
+        net.set_chunking(Chunking::Whole);
+        let peers: Vec<RawId> = (1..=20).map(|number| peer(&mut net, number)).collect();
+        net.send(server, "it stays until this is acknowledged").expect("there is room");
+        net.run_for(MOMENT);
+        if closes {
+            net.command(server, |socket, now| socket.close(now, SECOND * 100));
+        }
+        let (most, rest) = all.split_at(all.len() - 101);
+        for raw in &peers {
+            net.write(*raw, most);
+        }
+        net.run_for(MOMENT);
+        let buffered: usize = peers.iter().map(|raw| net.unread_by_core(net.wire_of_raw(*raw))).sum();
+        assert!(buffered <= peers.len() * 100, "{buffered} bytes of messages that nobody takes are held");
+        assert_eq!(net.node(server).metrics().received.messages, 0, "none is here to its end");
+        for raw in &peers {
+            net.write(*raw, rest);
+        }
+        net.run_for(MOMENT);
+        let metrics = net.node(server).metrics();
+        assert_eq!(metrics.received, metrics.discarded);
+        let counted = (metrics.discarded.messages, metrics.discarded.bytes, metrics.skipped_frames as usize);
+        assert_eq!(counted, each.map(|count| count * peers.len()).into());
+        acknowledge_from(&mut net, peers[0], 0);
+        assert_eq!(held(&net, server), 0, "what is behind is read");
+    }
 }
 
 fn ambiguous() -> Vec<Vec<u8>> {

@@ -1,9 +1,11 @@
 //! One byte stream: introduction, signs of life, and what waits to be written.
 
+mod discarding;
 mod handshake;
 mod liveness;
 mod outbox;
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -11,6 +13,7 @@ use core::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use self::discarding::Discarding;
 pub use self::handshake::Role;
 pub(crate) use self::liveness::LATE;
 use self::liveness::Liveness;
@@ -86,6 +89,8 @@ pub struct Connection {
     outbox: Outbox,
     /// Bytes that were left in the reader's buffer when it was last seen.
     left_over: usize,
+    /// A long frame that is dropped as it comes.
+    discarding: Option<Box<Discarding>>,
     /// The peer has sent something behind its introduction.
     spoken: bool,
     skipped: u64,
@@ -131,6 +136,7 @@ impl Connection {
             liveness: Liveness::new(now),
             outbox: Outbox::default(),
             left_over: 0,
+            discarding: None,
             spoken: false,
             skipped: 0,
             sequence: 0,
@@ -194,17 +200,23 @@ impl Connection {
             _ => return Ok(None),
         }
         let Some(frame) = frame::split(buffer, self.frame_limit())? else { return Ok(None) };
+        self.understand(frame, 0).map(Some)
+    }
+
+    /// What a frame means, behind which `cut` bytes were dropped.
+    #[inline]
+    fn understand(&mut self, frame: Bytes, cut: usize) -> Result<Incoming, CloseReason> {
         self.spoken = true;
-        let length = frame.len();
+        let length = frame.len() + cut;
         let incoming = self.protocol.decode(frame);
         match &incoming {
             Incoming::Message(payload) | Incoming::Request(_, payload) => {
-                self.check_payload(length, payload.len())?;
+                self.check_payload(length, payload.len() + cut)?;
             }
             Incoming::Skipped(_) => self.skipped = self.skipped.saturating_add(1),
             _ => {}
         }
-        Ok(Some(incoming))
+        Ok(incoming)
     }
 
     /// Takes messages off the front of `buffer`: all that stand there side by side, are allowed, and are alike in that

@@ -186,6 +186,9 @@ impl Socket {
     pub(super) fn receive(&mut self, id: ConnectionId, buffer: &mut BytesMut) -> Result<(), CloseReason> {
         loop {
             let discards = self.discards(id);
+            if discards {
+                self.discard_long(id, buffer)?;
+            }
             self.take_in_acknowledgements(id, buffer);
             self.take_in_run(id, buffer, discards);
             if buffer.is_empty() {
@@ -258,6 +261,31 @@ impl Socket {
         }
     }
 
+    /// Drops a long frame as it comes, of which nobody takes what is in it. To wait for room would not do, since what is
+    /// behind it is to be read.
+    fn discard_long(&mut self, id: ConnectionId, buffer: &mut BytesMut) -> Result<(), CloseReason> {
+        let Some(link) = self.links.get_mut(id.0) else { return Ok(()) };
+        if link.paused.is_some() || !link.connection.is_established() {
+            return Ok(());
+        }
+        let was_reserved = !link.reserved.is_empty();
+        if was_reserved {
+            self.receiver.unreserve(id, link);
+        }
+        match link.connection.discard_long(self.now, buffer, LARGE_FRAME)? {
+            Some((Incoming::Message(payload) | Incoming::Request(_, payload), cut)) => {
+                self.discard(Usage::one(payload.len() + cut));
+            }
+            Some((Incoming::Acknowledgement(message), _)) => self.handle_acknowledgements(id, &[message]),
+            Some((Incoming::Skipped(_), _)) => self.metrics.skipped_frames += 1,
+            Some(_) | None => {}
+        }
+        if was_reserved {
+            self.resume();
+        }
+        Ok(())
+    }
+
     /// Takes acknowledgements in that stand at the front of `buffer`, in one step.
     fn take_in_acknowledgements(&mut self, id: ConnectionId, buffer: &mut BytesMut) {
         let Some(link) = self.links.get_mut(id.0) else { return };
@@ -322,14 +350,19 @@ impl Socket {
 
     pub(super) fn take_in(&mut self, id: ConnectionId, payload: Bytes, answer: Answer) {
         let usage = Usage::one(payload.len());
-        self.metrics.received.add(usage);
         if self.discards(id) {
-            self.metrics.discarded.add(usage);
-            return;
+            return self.discard(usage);
         }
+        self.metrics.received.add(usage);
         let Some(link) = self.links.get_mut(id.0) else { return };
         self.receiver.push(id, link, payload, answer);
         self.announce_received();
+    }
+
+    /// Counts a message that nobody takes.
+    const fn discard(&mut self, usage: Usage) {
+        self.metrics.received.add(usage);
+        self.metrics.discarded.add(usage);
     }
 
     /// Whether nobody will take what arrives on a connection.
