@@ -4,7 +4,7 @@
 use std::any::Any;
 use std::sync::{Mutex, PoisonError};
 
-use aiomsg_driver::Handle;
+use aiomsg_driver::{Acknowledge, Handle};
 use peak_alloc::PeakAlloc;
 
 use self::support::{Pipe, World, config};
@@ -89,4 +89,36 @@ fn a_large_message_that_was_dropped_leaves_little_behind() {
     // No time has passed.
     let more = MEMORY.current_usage().saturating_sub(before);
     assert!(more < 2 << 20, "{more} bytes are held after a message that nobody has any more");
+}
+
+/// The receive buffer counts a byte for each of them.
+#[test]
+fn short_messages_hold_nothing_of_what_was_skipped_beside_them() {
+    const MESSAGES: usize = 500;
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let frame = |body: &[u8]| [&(body.len() as u32).to_be_bytes()[..], body].concat();
+    let skipped = frame(&[&[0x77][..], &[0; 25_000]].concat());
+    for (by_hand, behind) in [(false, false), (false, true), (true, false), (true, true)] {
+        let acknowledge = if by_hand { Acknowledge::Manual } else { Acknowledge::default() };
+        let world = World::new(1);
+        let far = world.socket(config().acknowledge(acknowledge));
+        world.listen(&far, "far");
+        let (_link, wire) = world.raw("far");
+        wire.out.inject(&hello(1));
+        world.settle();
+        let before = MEMORY.current_usage();
+        for number in 0..MESSAGES as u128 {
+            let request = || frame(&[&[4][..], &number.to_le_bytes(), &[7]].concat());
+            let message = if by_hand { request() } else { frame(&[3, 7]) };
+            let came =
+                if behind { [&skipped[..], &message].concat() } else { [&message[..], &skipped].concat() };
+            wire.out.inject(&came);
+            world.settle();
+        }
+        wire.out.shrink();
+        let held = far.metrics().receive_held;
+        assert_eq!((held.messages, held.bytes), (MESSAGES, MESSAGES));
+        let more = MEMORY.current_usage().saturating_sub(before);
+        assert!(more < MESSAGES * 1_000, "{more} bytes are held for {MESSAGES} messages of a byte each");
+    }
 }

@@ -174,6 +174,25 @@ impl Inbox {
         }
     }
 
+    /// How many runs of messages wait.
+    pub(crate) fn runs(&self) -> usize {
+        self.runs.len()
+    }
+
+    /// Copies what was added behind the first `runs` out of the buffer in which it came, if it is less than `bytes` in all.
+    pub(crate) fn copy_out(&mut self, runs: usize, bytes: usize) {
+        let mut added = 0;
+        for run in self.runs.iter().skip(runs) {
+            added += run.frames.len();
+            if added >= bytes {
+                return;
+            }
+        }
+        for run in self.runs.iter_mut().skip(runs) {
+            run.frames = Bytes::copy_from_slice(&run.frames);
+        }
+    }
+
     #[inline]
     fn note_taken(&mut self, connection: ConnectionId, bytes: usize, on_take: usize) {
         self.unsettled += 1;

@@ -25,6 +25,9 @@ const LARGE_FRAME: usize = 64 * 1024;
 /// Paused connections that are looked at, at most, when some messages were taken and none of them could go on.
 const RESUME_SCAN: usize = 4;
 
+/// Messages that are less than this part of what came with them have memory of their own.
+const LITTLE: usize = 4;
+
 /// What was received and not taken yet.
 #[derive(Debug)]
 pub(super) struct Receiver {
@@ -184,6 +187,14 @@ enum Front {
 impl Socket {
     /// Takes what can be taken off `buffer`, until there is no whole frame, or no room.
     pub(super) fn receive(&mut self, id: ConnectionId, buffer: &mut BytesMut) -> Result<(), CloseReason> {
+        let (came, runs) = (buffer.len(), self.receiver.inbox.runs());
+        let result = self.receive_frames(id, buffer);
+        // A few bytes among much that means nothing must not hold all that came: they alone are counted.
+        self.receiver.inbox.copy_out(runs, came / LITTLE);
+        result
+    }
+
+    fn receive_frames(&mut self, id: ConnectionId, buffer: &mut BytesMut) -> Result<(), CloseReason> {
         loop {
             let discards = self.discards(id);
             if discards {
