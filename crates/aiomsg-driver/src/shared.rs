@@ -349,9 +349,10 @@ impl State {
 
     /// Puts reading off on a connection until the application has taken what there is. Not if that is little, and not for
     /// one that has taken nothing since reading was last not put off for it, which `before` tells, or that waits to send: others
-    /// may wait for what is behind. Acknowledgements are not left waiting, whatever the application does.
+    /// may wait for what is behind. Acknowledgements are not left waiting, whatever the application does, and a connection that
+    /// ends is read while it lasts.
     pub(crate) fn put_off(&mut self, id: ConnectionId, before: &mut u64) -> bool {
-        if self.core.receive_held().bytes <= READ_AHEAD {
+        if self.core.receive_held().bytes <= READ_AHEAD || self.core.is_ending(id) {
             return false;
         }
         let takes = core::mem::replace(before, self.taking) != self.taking;

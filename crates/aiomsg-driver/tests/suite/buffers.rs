@@ -350,6 +350,31 @@ fn acknowledgements_are_read_behind_messages_that_nobody_takes() {
     assert_eq!(world.now(), now, "without waiting for a heartbeat");
 }
 
+/// It is read for a second when it ends. An application that takes messages meanwhile, but not all, had used that up.
+#[test]
+fn what_a_peer_had_sent_is_read_while_its_connection_ends() {
+    let bench = Bench::taking();
+    bench.put(&data(&[1; 1_000]).repeat(250));
+    let mut count = 0;
+    let mut take = |most| {
+        count += (0..most).map_while(|_| bench.far.try_recv().expect("open")).count();
+        count
+    };
+    take(70);
+    assert!(bench.far.disconnect_peer(Identity::from_bytes([200; 16])));
+    bench.world.pass(Duration::from_millis(10));
+    take(70);
+    // The peer wrote them before it saw that we write nothing any more.
+    bench.put(&data(&[2; 1_000]).repeat(50));
+    bench.input.end();
+    for _ in 0..30 {
+        bench.world.pass(Duration::from_millis(100));
+        take(1);
+    }
+    assert_eq!(bench.far.metrics().connections, 0);
+    assert_eq!(take(usize::MAX), 300);
+}
+
 #[test]
 fn little_is_read_before_the_peer_has_introduced_itself() {
     let world = World::new(1);

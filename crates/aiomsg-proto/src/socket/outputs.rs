@@ -83,6 +83,11 @@ impl Socket {
         self.links.get(id.0).map_or(LinkState::Close, super::Link::state)
     }
 
+    /// Whether a connection is to end: what the peer still sends is read for a second or two, and no longer.
+    pub fn is_ending(&self, id: ConnectionId) -> bool {
+        self.links.get(id.0).is_none_or(|link| link.ending.is_some())
+    }
+
     /// How many bytes may be read from a connection now, when `buffered` ones stand in its buffer already. Zero: do not
     /// read, until [`Ready::Connection`] comes.
     pub fn wants_read(&self, id: ConnectionId, buffered: &[u8]) -> usize {
