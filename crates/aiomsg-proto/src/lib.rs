@@ -179,6 +179,7 @@ mod metrics;
 mod outgoing;
 mod seen;
 mod socket;
+mod spent;
 mod time;
 mod timers;
 

@@ -10,6 +10,7 @@ mod events;
 mod flow;
 mod futures;
 mod gates;
+mod owned;
 mod timer;
 mod wakes;
 

@@ -533,7 +533,7 @@ impl Connection {
     }
 
     /// Drops messages that wait and are not `wanted`.
-    pub(crate) fn retain(&mut self, wanted: impl Fn(&Outgoing) -> bool) {
+    pub(crate) fn retain(&mut self, wanted: impl FnMut(&Outgoing) -> bool) {
         self.outbox.retain(self.wire(), wanted);
     }
 

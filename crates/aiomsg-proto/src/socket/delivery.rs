@@ -15,6 +15,7 @@ use crate::event::Event;
 use crate::id::{ConnectionId, DeliveryKey, MessageId, ReceiptId};
 use crate::identity::Identity;
 use crate::outgoing::{Heading, Outgoing, Route};
+use crate::spent::Spent;
 use crate::time::Instant;
 use crate::timers::Armed;
 
@@ -100,7 +101,7 @@ impl Deliveries {
     }
 
     /// Binds a message to a connection, and keeps it from now on until it is acknowledged. Returns where it is kept, or
-    /// nothing if it has been acknowledged meanwhile.
+    /// nothing if it has been acknowledged meanwhile. What was kept of it before is left in its place.
     #[inline]
     pub(super) fn bind(
         &mut self,
@@ -114,7 +115,7 @@ impl Deliveries {
             None => self.track(heading, false),
         };
         let delivery = self.table.get_mut(key)?;
-        delivery.payload = core::mem::take(payload);
+        core::mem::swap(&mut delivery.payload, payload);
         if delivery.connection != Some(id) {
             delivery.connection = Some(id);
             delivery.owner = link.identity();
@@ -151,10 +152,12 @@ impl Deliveries {
     }
 
     /// The socket is closed: nothing is awaited any more.
-    pub(super) fn end_all(&mut self, ready: &mut VecDeque<Ready>) {
+    pub(super) fn end_all(&mut self, ready: &mut VecDeque<Ready>, spent: &mut Spent) {
         let keys: Vec<DeliveryKey> = self.table.keys().collect();
         for key in keys {
-            self.end(key, Receipt::Closed, ready);
+            if let Some(delivery) = self.end(key, Receipt::Closed, ready) {
+                spent.push(delivery.payload);
+            }
         }
     }
 }
@@ -341,6 +344,7 @@ impl Socket {
             if let Some(bound) = self.unbind_ended(key, &delivery).filter(|bound| *bound != id) {
                 self.use_window(bound);
             }
+            self.spent.push(delivery.payload);
         }
         self.metrics.acknowledged.add(acknowledged);
         self.release(acknowledged);
@@ -393,7 +397,13 @@ impl Socket {
         if let Some(link) = self.links.get_mut(id.0)
             && core::mem::take(&mut link.unacknowledged.stale)
         {
-            link.connection.retain(|message| self.deliveries.is_wanted(message));
+            link.connection.retain(|message| {
+                let wanted = self.deliveries.is_wanted(message);
+                if !wanted {
+                    self.spent.push(message.payload.clone());
+                }
+                wanted
+            });
         }
     }
 
@@ -407,21 +417,22 @@ impl Socket {
         if let Some(id) = self.unbind_ended(key, &delivery) {
             self.use_window(id);
         }
+        self.spent.push(delivery.payload);
         self.release(dropped);
     }
 
     /// Messages to a peer that did not come back are given up. Returns what they were, without those that it had
     /// acknowledged while a further copy waited.
-    pub(super) fn end_undeliverable(&mut self, messages: &VecDeque<Outgoing>) -> Usage {
+    pub(super) fn end_undeliverable(&mut self, messages: VecDeque<Outgoing>) -> Usage {
         let mut dropped = Usage::default();
         for message in messages {
-            if message
-                .heading
-                .delivery
-                .is_none_or(|key| self.deliveries.end(key, Receipt::Expired, &mut self.ready).is_some())
-            {
+            let key = message.heading.delivery;
+            let ended = key.and_then(|key| self.deliveries.end(key, Receipt::Expired, &mut self.ready));
+            if key.is_none() || ended.is_some() {
                 dropped.add(message.usage());
             }
+            ended.into_iter().for_each(|delivery| self.spent.push(delivery.payload));
+            self.spent.push(message.payload);
         }
         dropped
     }

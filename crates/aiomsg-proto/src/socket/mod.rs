@@ -43,6 +43,7 @@ use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::outgoing::{Heading, Outgoing, Route};
 use crate::seen::SeenMessages;
+use crate::spent::Spent;
 use crate::time::Instant;
 use crate::timers::{Armed, Timers};
 
@@ -129,6 +130,7 @@ pub struct Socket {
     router: Router,
     receiver: Receiver,
     deliveries: Deliveries,
+    spent: Spent,
     standstill: Standstill,
     seen: SeenMessages,
     dials: Dials,
@@ -164,6 +166,7 @@ impl Socket {
             router: Router::default(),
             receiver: Receiver::new(config.receive_buffer),
             deliveries: Deliveries::default(),
+            spent: Spent::default(),
             standstill: Standstill::new(now),
             seen: SeenMessages::new(rng.u64(..)),
             config: Arc::new(config),
@@ -199,7 +202,11 @@ impl Socket {
     /// change, [`SendError::TooLong`], [`SendError::Closed`], and [`SendError::PublishAtLeastOnce`]. The error has the
     /// message.
     pub fn send(&mut self, now: Instant, mut payload: Bytes) -> Result<(), SendError> {
-        self.send_from(now, &mut payload).map_err(|refusal| refusal.of(payload))
+        match self.send_from(now, &mut payload) {
+            Ok(()) => self.spent.push(payload),
+            Err(refusal) => return Err(refusal.of(payload)),
+        }
+        Ok(())
     }
 
     /// As [`send`](Self::send), for who keeps the message until it is accepted, and drops then what is left of it.

@@ -13,6 +13,7 @@ use crate::budget::{Limit, Usage};
 use crate::connection::Connection;
 use crate::id::ConnectionId;
 use crate::outgoing::{Heading, Outgoing, Route};
+use crate::spent::Spent;
 
 /// What is published and not yet given to all who are to have it.
 #[derive(Debug, Default)]
@@ -206,19 +207,21 @@ impl Log {
         subscription: &mut Subscription,
         limit: Limit,
         bytes: usize,
+        spent: &mut Spent,
     ) -> Usage {
         let mut released = Usage::default();
         while !limit.admits(self.waiting(subscription), bytes) {
             let Some(place) = self.next_place(subscription) else { break };
-            let copy = match self.abandon(place) {
+            let copy = match self.abandon(place, spent) {
                 Abandoned::Copy(copy) => copy,
                 Abandoned::Last(copy) => {
                     released.add(copy);
                     copy
                 }
                 Abandoned::Orphan(message) => {
-                    released.add(message.usage());
-                    message.usage()
+                    let usage = spent.push_message(message);
+                    released.add(usage);
+                    usage
                 }
             };
             subscription.missed.add(copy);
@@ -279,6 +282,7 @@ impl Log {
         subscription: &mut Subscription,
         limit: Limit,
         connection: &mut Connection,
+        spent: &mut Spent,
     ) {
         while connection.has_batch_room() {
             let next = self.peek_place(subscription);
@@ -288,6 +292,7 @@ impl Log {
             {
                 subscription.direct_usage.sub(message.usage());
                 connection.push(message.heading, &message.payload);
+                spent.push(message.payload);
                 continue;
             }
             let Some(place) = self.next_place(subscription) else { break };
@@ -319,7 +324,7 @@ impl Log {
     }
 
     /// Notes that a copy was taken to the last byte. Returns what need not be held any more.
-    pub(super) fn handed_over(&mut self, place: Place) -> Usage {
+    pub(super) fn handed_over(&mut self, place: Place, spent: &mut Spent) -> Usage {
         let Some(entry) = self.entries.get_mut(place) else { return Usage::default() };
         entry.handed_over = true;
         entry.copies = entry.copies.saturating_sub(1);
@@ -327,13 +332,13 @@ impl Log {
             return Usage::default();
         }
         let released = entry.message.usage();
-        entry.message.payload = bytes::Bytes::new();
+        spent.push(mem::take(&mut entry.message.payload));
         self.entries.retire(place);
         released
     }
 
     /// Gives up a copy that was not handed over.
-    pub(super) fn abandon(&mut self, place: Place) -> Abandoned {
+    pub(super) fn abandon(&mut self, place: Place, spent: &mut Spent) -> Abandoned {
         let Some(entry) = self.entries.get_mut(place) else { return Abandoned::Copy(Usage::default()) };
         entry.copies = entry.copies.saturating_sub(1);
         if entry.copies > 0 {
@@ -343,7 +348,7 @@ impl Log {
         let emptied = Outgoing { payload: bytes::Bytes::new(), ..entry.message };
         let message = mem::replace(&mut entry.message, emptied);
         self.entries.retire(place);
-        if handed_over { Abandoned::Last(message.usage()) } else { Abandoned::Orphan(message) }
+        if handed_over { Abandoned::Last(spent.push_message(message)) } else { Abandoned::Orphan(message) }
     }
 }
 

@@ -118,12 +118,15 @@ impl Socket {
         let tracked = self.is_tracked(message.heading);
         let Some(link) = self.links.get_mut(id.0) else { return };
         if !self.router.log.has_waiting(&link.subscription) {
-            return self.push_to(id, message.heading, &mut message.payload);
+            self.push_to(id, message.heading, &mut message.payload);
+            return self.spent.push(message.payload);
         }
         if tracked {
             let mut kept = message.payload.clone();
-            if self.deliveries.bind(id, link, &mut message.heading, &mut kept).is_none() {
-                return;
+            let bound = self.deliveries.bind(id, link, &mut message.heading, &mut kept).is_some();
+            self.spent.push(kept);
+            if !bound {
+                return self.spent.push(message.payload);
             }
         }
         self.router.log.push_direct(&mut link.subscription, message);
@@ -143,6 +146,8 @@ impl Socket {
             };
             if self.deliveries.is_wanted(&message) {
                 self.push_behind(id, message);
+            } else {
+                self.spent.push(message.payload);
             }
         }
     }
@@ -232,7 +237,10 @@ impl Socket {
                 }
                 self.mark_all_ready(woken);
             }
-            Err(missed_by_all) => self.release(missed_by_all.usage()),
+            Err(missed_by_all) => {
+                self.release(missed_by_all.usage());
+                self.spent.push(missed_by_all.payload);
+            }
         }
         true
     }
@@ -248,7 +256,8 @@ impl Socket {
         match self.config.slow_peer {
             SlowPeer::DropNewest => self.router.log.stop(id, &mut link.subscription),
             SlowPeer::DropOldest => {
-                let released = self.router.log.drop_oldest(id, &mut link.subscription, limit, bytes);
+                let released =
+                    self.router.log.drop_oldest(id, &mut link.subscription, limit, bytes, &mut self.spent);
                 self.release(released);
             }
             SlowPeer::Disconnect | SlowPeer::Block(_) => self.abort(id, CloseReason::SlowPeer),
@@ -263,7 +272,7 @@ impl Socket {
             return;
         }
         let link = &mut *link;
-        self.router.log.feed(id, &mut link.subscription, limit, &mut link.connection);
+        self.router.log.feed(id, &mut link.subscription, limit, &mut link.connection, &mut self.spent);
         link.blocking_until = None;
         if let Some(dropped) = self.router.log.recover(id, &mut link.subscription, limit) {
             self.metrics.dropped_slow_peer.add(dropped);
@@ -316,6 +325,7 @@ impl Socket {
                     let (heading, mut payload) = (message.heading, core::mem::take(&mut message.payload));
                     self.push_to(id, heading, &mut payload);
                     self.router.queue.pop_front();
+                    self.spent.push(payload);
                 }
             }
             SendMode::Publish => while self.publish_front(false) {},
@@ -328,7 +338,8 @@ impl Socket {
             if self.deliveries.is_wanted(message) {
                 return Some(message.payload.len());
             }
-            self.router.queue.pop_front();
+            let acknowledged = self.router.queue.pop_front();
+            acknowledged.into_iter().for_each(|message| self.spent.push(message.payload));
         }
         None
     }
@@ -346,7 +357,7 @@ impl Socket {
         self.metrics.handed_over.add(settled.usage);
         let mut released = settled.released;
         for place in settled.copies {
-            released.add(self.router.log.handed_over(place));
+            released.add(self.router.log.handed_over(place, &mut self.spent));
         }
         self.release(released);
     }
@@ -386,13 +397,14 @@ impl Socket {
         let mut any = VecDeque::new();
         for message in messages {
             if !self.deliveries.is_wanted(&message) {
+                self.spent.push(message.payload);
                 continue;
             }
             self.deliveries.unbind(&message);
             match message.heading.route {
                 Route::Direct => direct.push_back(message),
                 Route::Any => any.push_back(message),
-                Route::Copy(place) => match self.router.log.abandon(place) {
+                Route::Copy(place) => match self.router.log.abandon(place, &mut self.spent) {
                     Abandoned::Orphan(message) => any.push_back(message),
                     Abandoned::Copy(copy) => self.metrics.dropped_peer_left.add(copy),
                     Abandoned::Last(copy) => {
