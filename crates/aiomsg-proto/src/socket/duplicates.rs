@@ -57,14 +57,14 @@ impl Socket {
     ) -> Result<(), CloseReason> {
         let Some(held) = self.links.get(holder.0) else { return Ok(()) };
         let (accepted, paused) = (held.origin == Origin::Accepted, held.paused.is_some());
-        // A peer that has let this connection speak and shows itself on another one has done with this one, perhaps.
+        // Dials cross before anything is said: one that has spoken is displaced by none of them.
         let spoken = held.connection.has_spoken();
         if held.ending.is_some() {
             self.wait_for_holder(id, identity, None);
             return Ok(());
         }
         let dialled = self.links.get(id.0).is_some_and(|link| link.origin != Origin::Accepted);
-        if dialled && accepted && self.identity > identity {
+        if dialled && accepted && !spoken && self.identity > identity {
             // Dials that cross: both ends keep the one made by the greater identity.
             self.finish(holder, CloseReason::Replaced);
             self.wait_for_holder(id, identity, None);

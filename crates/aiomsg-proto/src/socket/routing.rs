@@ -264,12 +264,15 @@ impl Socket {
         }
         let link = &mut *link;
         self.router.log.feed(id, &mut link.subscription, limit, &mut link.connection);
-        link.blocking_until = None;
+        let waited_for = link.blocking_until.take().is_some();
         if let Some(dropped) = self.router.log.recover(id, &mut link.subscription, limit) {
             self.metrics.dropped_slow_peer.add(dropped);
             if let Some(identity) = link.identity() {
                 self.events.push(Event::SlowPeerRecovered { connection: id, identity, dropped });
             }
+        }
+        if waited_for {
+            self.announce_room();
         }
     }
 
