@@ -199,19 +199,7 @@ impl Socket {
             return false;
         };
         let full = self.router.log.full_for(bytes);
-        let must_wait = match self.config.slow_peer {
-            SlowPeer::Block(_) => !full.is_empty(),
-            SlowPeer::Disconnect if !fresh => {
-                // Who has come just now could take it at once, and would have all others disconnected, which come back
-                // and do the same to that one.
-                self.wait_for(&full, BACKLOG_PATIENCE);
-                !full.is_empty()
-            }
-            SlowPeer::DropNewest | SlowPeer::DropOldest | SlowPeer::Disconnect => {
-                !fresh && full.len() >= self.router.log.following()
-            }
-        };
-        if must_wait {
+        if self.must_wait_for(&full, fresh) {
             return false;
         }
         let ends_some = self.config.slow_peer == SlowPeer::Disconnect && !full.is_empty();
@@ -235,6 +223,22 @@ impl Socket {
             Err(missed_by_all) => self.release(missed_by_all.usage()),
         }
         true
+    }
+
+    /// Whether the message at the front of the queue waits for subscribers that are full.
+    fn must_wait_for(&mut self, full: &BTreeSet<ConnectionId>, fresh: bool) -> bool {
+        match self.config.slow_peer {
+            SlowPeer::Block(_) => !full.is_empty(),
+            SlowPeer::Disconnect if !fresh => {
+                // Who has come just now could take it at once, and would have all others disconnected, which come back
+                // and do the same to that one.
+                self.wait_for(full, BACKLOG_PATIENCE);
+                !full.is_empty()
+            }
+            SlowPeer::DropNewest | SlowPeer::DropOldest | SlowPeer::Disconnect => {
+                !fresh && full.len() >= self.router.log.following()
+            }
+        }
     }
 
     /// Does to a subscriber that is full what the policy says.
