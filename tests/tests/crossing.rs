@@ -2,8 +2,8 @@
 
 use core::time::Duration;
 
-use aiomsg_proto::{Config, Event, Limit};
-use aiomsg_tests::{Network, NodeId, Taking, WireId, numbered};
+use aiomsg_proto::{Config, Event, Identity, Limit};
+use aiomsg_tests::{Ended, Network, NodeId, Scene, Taking, WireId, numbered, wire};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -154,4 +154,26 @@ fn a_peer_listening_twice_is_connected_once() {
     net.dial(lesser, "other door");
     net.run_for(SECOND * 60);
     only_wire(&net, lesser, greater);
+}
+
+/// Both connect to each other. It is for the peer to end the connection that we made. It does not, so after a second we close
+/// our half of it, which our driver is to be told.
+#[test]
+fn a_connection_that_the_peer_does_not_end_is_half_closed_after_a_second() {
+    const PEER: Identity = Identity::from_bytes([0xee; 16]);
+    let mut net = Network::new(5);
+    let server = net.socket(Config::default());
+    net.listen(server, Scene::ADDRESS);
+    let accepted = net.dial_raw(Scene::ADDRESS);
+    net.write(accepted, wire::hello(PEER));
+    net.run_for(Duration::from_millis(10));
+    net.listen_raw("peer");
+    net.dial(server, "peer");
+    net.run_for(Duration::from_millis(10));
+    let dialled = net.accept("peer").expect("it was dialled");
+    net.write(dialled, wire::hello(PEER));
+    net.run_for(SECOND + SECOND / 2);
+    assert_eq!(net.ended(dialled), Some(Ended::Finished), "half-closed a second after it came");
+    net.run_for(SECOND);
+    assert_eq!(net.node(server).metrics().connections, 1);
 }

@@ -327,3 +327,44 @@ fn who_is_kept_out_is_refused_until_it_is_let_in() {
     scene.run_for(Duration::from_secs(11));
     assert_eq!(scene.net.node(server).peer_count(), 1);
 }
+
+/// A friend is well, and who we connect to shows its identity, which is smaller than ours.
+fn assert_stays(duplicate: DuplicateIdentity) {
+    const GREATER: Identity = Identity::from_bytes([0x99; 16]);
+    let mut net = Network::new(5);
+    let server = net.socket_as(Config::default().duplicate_identity(duplicate), GREATER);
+    net.listen(server, Scene::ADDRESS);
+    let friend = net.socket_as(Config::default(), FRIEND);
+    net.dial(friend, Scene::ADDRESS);
+    net.run_for(SECOND);
+    // It is well: messages go to and fro.
+    for _ in 0..60 {
+        net.send(friend, "well").expect("room");
+        net.send_to(server, FRIEND, "well").expect("room");
+        net.run_for(SECOND);
+    }
+    net.listen_raw("evil");
+    net.dial(server, "evil");
+    net.run_for(SECOND / 10);
+    let evil = net.accept("evil").expect("it was dialled");
+    net.write(evil, wire::hello(FRIEND));
+    for _ in 0..60 {
+        net.write(evil, wire::heartbeat());
+        net.run_for(SECOND);
+    }
+    let _ = net.send_to(server, FRIEND, "for the friend alone");
+    net.run_for(SECOND);
+    let stolen = wire::v1_payloads(net.bytes(evil));
+    assert_eq!(departures(&net, server), [], "the friend was sent away; the other got {stolen:?}");
+    assert_eq!(net.payloads(friend).last().map(|last| &last[..]), Some(&b"for the friend alone"[..]));
+}
+
+#[test]
+fn a_peer_that_is_well_is_not_displaced_by_one_that_we_connect_to() {
+    assert_stays(DuplicateIdentity::Probe);
+}
+
+#[test]
+fn who_we_connect_to_is_refused_where_newcomers_are() {
+    assert_stays(DuplicateIdentity::Reject);
+}

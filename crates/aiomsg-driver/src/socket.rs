@@ -220,7 +220,8 @@ impl<R> Socket<R> {
     }
 
     /// Stops reconnecting to `address`, as it was given to [`connect`](Self::connect), and closes gracefully: the batch
-    /// being written is completed, and what the peer has sent is received. False if `address` was not connected to.
+    /// being written is completed, and what the peer has sent is received, for [`Config::heartbeat_timeout`] at most. False
+    /// if `address` was not connected to.
     pub fn disconnect(&self, address: impl ToAddress) -> bool {
         let address = address.to_address();
         self.shared.with_time(|state, now| {
@@ -239,8 +240,8 @@ impl<R> Socket<R> {
         })
     }
 
-    /// Ends the connection of a peer, whoever made it. A peer that keeps a connection to us comes back. False if no
-    /// such peer is there.
+    /// Ends the connection of a peer, whoever made it, as [`disconnect`](Self::disconnect) does. A peer that keeps a
+    /// connection to us comes back. False if no such peer is there.
     pub fn disconnect_peer(&self, identity: Identity) -> bool {
         self.shared.with_time(|state, now| state.core.disconnect(now, identity))
     }

@@ -16,6 +16,9 @@ impl Instant {
     /// The epoch itself.
     pub const EPOCH: Self = Self(0);
 
+    /// The latest point, where sums stop. What is due then never is.
+    pub(crate) const MAX: Self = Self(u64::MAX);
+
     /// The point `nanos` nanoseconds after the epoch.
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)

@@ -25,7 +25,8 @@ impl<K: Ord + Copy> Timers<K> {
 
     /// Makes sure that `key` is due no later than `at`.
     pub(crate) fn arm(&mut self, key: K, armed: &mut Armed, at: Instant) {
-        if armed.0.is_some_and(|earlier| earlier <= at) {
+        // Set to the end of time, it would be due again and again once that has come.
+        if at == Instant::MAX || armed.0.is_some_and(|earlier| earlier <= at) {
             return;
         }
         self.remove(key, armed);

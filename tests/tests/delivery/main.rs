@@ -8,6 +8,7 @@ mod peers_lost;
 mod random;
 mod receipts;
 mod resending;
+mod stale;
 mod support;
 mod taking;
 mod windows;

@@ -42,6 +42,9 @@ const OPEN_READ: usize = 256 * 1024;
 /// A buffer of so many bytes is not worth being read into again.
 const SMALL: usize = 4 * 1024;
 
+/// So often at most is a deadline put off since we have slept.
+const SLEEPS: u8 = 8;
+
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -54,8 +57,9 @@ enum Phase {
     /// The peer is about to end it. What it still sends is read until it closes; when the time is up, we end it.
     Yielding { until: Instant },
     /// We write no further batch. What the peer still sends is read until it closes, or until the time is up, which
-    /// starts to run when our last batch is written, and stands still while the peer is not read.
-    Finishing { until: Option<Instant> },
+    /// starts to run when our last batch is written, and stands still while the peer is not read. The latest is `by`,
+    /// whatever the peer and the application do.
+    Finishing { until: Option<Instant>, by: Instant },
 }
 
 /// Messages that stand side by side in a stream.
@@ -91,6 +95,8 @@ pub struct Connection {
     left_over: usize,
     /// A long frame that is dropped as it comes.
     discarding: Option<Box<Discarding>>,
+    /// How often we have slept through something since the peer last gave a sign of life, or since this phase began.
+    sleeps: u8,
     /// The peer has sent something behind its introduction.
     spoken: bool,
     skipped: u64,
@@ -137,6 +143,7 @@ impl Connection {
             outbox: Outbox::default(),
             left_over: 0,
             discarding: None,
+            sleeps: 0,
             spoken: false,
             skipped: 0,
             sequence: 0,
@@ -189,6 +196,9 @@ impl Connection {
     fn note_received(&mut self, now: Instant, buffered: usize) {
         if self.is_news(buffered) {
             self.liveness.note_received(now);
+            if self.phase == Phase::Open {
+                self.sleeps = 0;
+            }
         }
     }
 
@@ -317,6 +327,7 @@ impl Connection {
                 self.protocol.encode_greeting(&self.identity, self.outbox.control());
             }
             self.phase = Phase::Open;
+            self.sleeps = 0;
             self.liveness.note_written(now);
         }
     }
@@ -381,7 +392,8 @@ impl Connection {
     /// Writes nothing further but what is being written, and reads until the peer closes, for at most a second.
     pub fn finish(&mut self, now: Instant) {
         if !matches!(self.phase, Phase::Finishing { .. }) {
-            self.phase = Phase::Finishing { until: None };
+            self.phase = Phase::Finishing { until: None, by: now + self.config.heartbeat_timeout };
+            self.sleeps = 0;
         }
         self.start_drain(now);
     }
@@ -393,8 +405,11 @@ impl Connection {
     }
 
     fn start_drain(&mut self, now: Instant) {
-        if self.phase == (Phase::Finishing { until: None }) && self.is_written() {
-            self.phase = Phase::Finishing { until: Some(now + DRAIN) };
+        let is_written = self.is_written();
+        if let Phase::Finishing { until: until @ None, .. } = &mut self.phase
+            && is_written
+        {
+            *until = Some(now + DRAIN);
         }
     }
 
@@ -405,7 +420,7 @@ impl Connection {
 
     /// Whether the link is to close its writing half now.
     pub fn wants_half_close(&self) -> bool {
-        matches!(self.phase, Phase::Finishing { until: Some(_) })
+        matches!(self.phase, Phase::Finishing { until: Some(_), .. })
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) must be called, if nothing happens before.
@@ -422,9 +437,10 @@ impl Connection {
                 let heartbeat = self.liveness.heartbeat_at(self.config.heartbeat_interval);
                 Some(dead.map_or(heartbeat, |dead| dead.min(heartbeat)))
             }
-            Phase::Finishing { until: Some(_) } if self.liveness.is_paused() => None,
-            Phase::Finishing { until } => {
-                until.or_else(|| self.liveness.dead_at(self.config.heartbeat_timeout))
+            Phase::Finishing { until: Some(_), by } if self.liveness.is_paused() => Some(by),
+            Phase::Finishing { until, by } => {
+                let sooner = until.or_else(|| self.liveness.dead_at(self.config.heartbeat_timeout));
+                Some(sooner.map_or(by, |sooner| sooner.min(by)))
             }
         }
     }
@@ -443,10 +459,11 @@ impl Connection {
                 }
                 return Ok(());
             }
-            Phase::Finishing { until: Some(until) } if until <= now && !self.liveness.is_paused() => {
+            Phase::Finishing { by, .. } if by <= now => return Err(CloseReason::Ended),
+            Phase::Finishing { until: Some(until), .. } if until <= now && !self.liveness.is_paused() => {
                 return Err(CloseReason::Ended);
             }
-            Phase::Open | Phase::Finishing { until: None } => {
+            Phase::Open | Phase::Finishing { until: None, .. } => {
                 if self.liveness.is_dead(now, self.config.heartbeat_timeout) {
                     return Err(CloseReason::Silent);
                 }
@@ -469,12 +486,19 @@ impl Connection {
     /// If something was due long ago, the machine slept: what the peer sent meanwhile is read first.
     fn notice_sleep(&mut self, now: Instant) {
         let late = self.poll_timeout().map_or(Duration::ZERO, |due| now.saturating_duration_since(due));
-        if late <= LATE {
+        // A loop that is late each time does not sleep.
+        if late <= LATE || self.sleeps == SLEEPS {
             return;
         }
+        self.sleeps += 1;
         self.liveness.note_slept(now, self.config.heartbeat_timeout);
-        if let Phase::Introducing { until } | Phase::Finishing { until: Some(until) } = &mut self.phase {
-            *until = (*until).max(now + LATE);
+        let deadlines = match &mut self.phase {
+            Phase::Introducing { until } => [Some(until), None],
+            Phase::Finishing { until, by } => [until.as_mut(), Some(by)],
+            Phase::Introduced | Phase::Open | Phase::Yielding { .. } => [None, None],
+        };
+        for deadline in deadlines.into_iter().flatten() {
+            *deadline = (*deadline).max(now + LATE);
         }
     }
 
@@ -592,7 +616,7 @@ impl Connection {
 
     pub(crate) fn set_paused(&mut self, now: Instant, paused: bool) {
         self.liveness.set_paused(now, paused);
-        if let Phase::Finishing { until: Some(until) } = &mut self.phase {
+        if let Phase::Finishing { until: Some(until), .. } = &mut self.phase {
             *until = now + DRAIN;
         }
     }

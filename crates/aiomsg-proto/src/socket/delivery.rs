@@ -392,11 +392,12 @@ impl Socket {
         self.arm_resend(id);
     }
 
-    /// Takes copies of messages that were acknowledged meanwhile out of what waits to be written.
-    pub(super) fn drop_stale(&mut self, id: ConnectionId) {
-        if let Some(link) = self.links.get_mut(id.0)
-            && core::mem::take(&mut link.unacknowledged.stale)
-        {
+    /// Takes copies of messages that were acknowledged meanwhile out of what waits to be written. Returns whether there were
+    /// any.
+    pub(super) fn drop_stale(&mut self, id: ConnectionId) -> bool {
+        let Some(link) = self.links.get_mut(id.0) else { return false };
+        let stale = core::mem::take(&mut link.unacknowledged.stale);
+        if stale {
             link.connection.retain(|message| {
                 let wanted = self.deliveries.is_wanted(message);
                 if !wanted {
@@ -405,6 +406,7 @@ impl Socket {
                 wanted
             });
         }
+        stale
     }
 
     fn expire(&mut self, key: DeliveryKey) {

@@ -57,14 +57,14 @@ impl Socket {
     ) -> Result<(), CloseReason> {
         let Some(held) = self.links.get(holder.0) else { return Ok(()) };
         let (accepted, paused) = (held.origin == Origin::Accepted, held.paused.is_some());
-        // A peer that has let this connection speak and shows itself on another one has done with this one, perhaps.
+        // Dials cross before anything is said: one that has spoken is displaced by none of them.
         let spoken = held.connection.has_spoken();
         if held.ending.is_some() {
             self.wait_for_holder(id, identity, None);
             return Ok(());
         }
         let dialled = self.links.get(id.0).is_some_and(|link| link.origin != Origin::Accepted);
-        if dialled && accepted && self.identity > identity {
+        if dialled && accepted && !spoken && self.identity > identity {
             // Dials that cross: both ends keep the one made by the greater identity.
             self.finish(holder, CloseReason::Replaced);
             self.wait_for_holder(id, identity, None);
@@ -107,7 +107,7 @@ impl Socket {
     /// a sign of life. Of several newcomers the latest stays.
     fn wait_for_holder(&mut self, id: ConnectionId, identity: Identity, until: Option<Instant>) {
         if let Some(link) = self.links.get_mut(id.0) {
-            link.waits_for_holder = Some(until);
+            link.waits_for_holder = until;
         }
         let earlier = self.peers.get_mut(identity).and_then(|peer| peer.newcomer.replace(id));
         if let Some(earlier) = earlier {
@@ -132,13 +132,13 @@ impl Socket {
     /// The holder of the identity that a newcomer waits for gave no sign of life in time.
     pub(super) fn displace_holder(&mut self, newcomer: ConnectionId) {
         let Some(link) = self.links.get_mut(newcomer.0) else { return };
-        let Some(until) = link.waits_for_holder.flatten().filter(|until| *until <= self.now) else { return };
+        let Some(until) = link.waits_for_holder.filter(|until| *until <= self.now) else { return };
         if self.now.saturating_duration_since(until) > PROBE_MARGIN {
             // The machine slept, perhaps: what the holder has sent meanwhile is read first.
-            link.waits_for_holder = Some(Some(self.now + PROBE_MARGIN));
+            link.waits_for_holder = Some(self.now + PROBE_MARGIN);
             return;
         }
-        link.waits_for_holder = Some(None);
+        link.waits_for_holder = None;
         let holder = link.identity().and_then(|identity| self.peers.holder(identity));
         if let Some(holder) = holder {
             self.abort(holder, CloseReason::Replaced);

@@ -20,6 +20,9 @@ use crate::time::Instant;
 /// At the bound of unfinished handshakes, those that have shown nothing for this long give way.
 const EVICTION_AGE: Duration = Duration::from_secs(1);
 
+/// Entries of handshakes that are over, beside as many as there are others, before they are taken out.
+const INTRODUCTION_SLACK: usize = 64;
+
 impl Socket {
     /// A connection has come to be: accepted, or made for a dial. `address` is the peer's, for events.
     ///
@@ -89,12 +92,12 @@ impl Socket {
     /// Counts an accepted connection that is to introduce itself.
     fn note_introduction(&mut self, id: ConnectionId) {
         self.metrics.handshakes += 1;
-        while let Some((_, oldest)) = self.introductions.front()
-            && !self.links.get(oldest.0).is_some_and(|link| link.handshaking)
-        {
-            self.introductions.pop_front();
-        }
         self.introductions.push_back((self.now, id));
+        // Those that are over are taken out once they are most of all.
+        if self.introductions.len() > 2 * self.metrics.handshakes + INTRODUCTION_SLACK {
+            let links = &self.links;
+            self.introductions.retain(|(_, id)| links.get(id.0).is_some_and(|link| link.handshaking));
+        }
         if !self.wants_accept() {
             self.evict();
         }
@@ -252,6 +255,9 @@ impl Socket {
             self.abort(id, reason);
             return;
         }
+        if link.connection.wants_half_close() {
+            self.mark_ready(id);
+        }
         self.displace_holder(id);
         self.offer(id);
     }
@@ -290,5 +296,26 @@ impl Socket {
             Some(until) => self.timers.arm(TimerKey::SlowPeer(id), &mut link.slow, until),
             None => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::identity::Identity;
+
+    #[test]
+    fn connections_that_are_gone_leave_nothing_behind_one_that_is_slow() {
+        let mut now = Instant::EPOCH;
+        let config = Config::default().handshake_timeout(Duration::from_secs(3_600));
+        let mut socket = Socket::new(config, Identity::from_bytes([1; 16]), 1, now).expect("valid");
+        let _slow = socket.handle_connected(now, Origin::Accepted, "slow").expect("a place");
+        for _ in 0..10_000 {
+            now = now + Duration::from_millis(1);
+            let link = socket.handle_connected(now, Origin::Accepted, "peer").expect("a place");
+            socket.handle_disconnected(now, link, &mut Batch::default(), CloseReason::PeerClosed);
+        }
+        assert!(socket.introductions.len() <= 2 + INTRODUCTION_SLACK, "{}", socket.introductions.len());
     }
 }

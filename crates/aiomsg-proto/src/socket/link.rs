@@ -39,8 +39,8 @@ pub(super) struct Link {
     pub(super) open_since: Option<Instant>,
     /// It counts as an unfinished handshake.
     pub(super) handshaking: bool,
-    /// It shows an identity that another connection has, and waits; at the latest until then, if at all.
-    pub(super) waits_for_holder: Option<Option<Instant>>,
+    /// It shows an identity that another connection has, which is asked for a sign of life and given up then.
+    pub(super) waits_for_holder: Option<Instant>,
     /// Another connection shows its identity, and waits for it to fail or to show a sign of life; no longer than this.
     pub(super) probed_until: Option<Instant>,
     /// What arrives is of no interest any more.
@@ -115,8 +115,7 @@ impl Link {
         if self.dead {
             return None;
         }
-        let waits = self.waits_for_holder.flatten();
-        self.connection.poll_timeout().into_iter().chain(waits).min()
+        self.connection.poll_timeout().into_iter().chain(self.waits_for_holder).min()
     }
 
     pub(super) fn state(&self) -> LinkState {

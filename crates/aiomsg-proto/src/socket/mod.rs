@@ -341,7 +341,8 @@ impl Socket {
     }
 
     /// Stops keeping a connection for `dial`. One that is up is ended: what is being written is finished, what waits
-    /// goes to other peers, and what the peer has sent is read. False if there is no such dial.
+    /// goes to other peers, and what the peer has sent is read. It is gone after [`Config::heartbeat_timeout`] at the
+    /// latest, whatever the peer does. False if there is no such dial.
     pub fn undial(&mut self, now: Instant, dial: DialId) -> bool {
         self.advance(now);
         let Some(mut gone) = self.dials.remove(dial.0) else { return false };
@@ -355,8 +356,9 @@ impl Socket {
         true
     }
 
-    /// Ends the connection of a peer: what is being written is finished, what the peer has sent is read. A peer that
-    /// keeps a connection comes back. False if no such peer is there.
+    /// Ends the connection of a peer: what is being written is finished, what the peer has sent is read. It is gone after
+    /// [`Config::heartbeat_timeout`] at the latest. A peer that keeps a connection comes back. False if no such peer is
+    /// there.
     pub fn disconnect(&mut self, now: Instant, identity: Identity) -> bool {
         self.advance(now);
         let Some(id) = self.peers.holder(identity) else { return false };

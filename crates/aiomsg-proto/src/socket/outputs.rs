@@ -86,16 +86,23 @@ impl Socket {
             return false;
         }
         self.feed(id);
-        self.drop_stale(id);
+        if self.drop_stale(id) {
+            self.use_room(id);
+        }
         let Some(link) = self.links.get_mut(id.0) else { return false };
         let filled = link.connection.transmit(batch);
-        if let Some(identity) = link.identity().filter(|_| filled) {
-            // What was moved into the batch has left room for more.
-            self.enter_ring(id);
-            self.drain_queue();
-            self.announce_peer_room(identity);
+        if filled {
+            self.use_room(id);
         }
         filled
+    }
+
+    /// Less waits at a connection than did: lets others take the room.
+    fn use_room(&mut self, id: ConnectionId) {
+        let Some(identity) = self.links.get(id.0).and_then(|link| link.identity()) else { return };
+        self.enter_ring(id);
+        self.drain_queue();
+        self.announce_peer_room(identity);
     }
 
     /// What the driver of a connection is to do with it.

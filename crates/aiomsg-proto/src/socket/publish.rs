@@ -194,7 +194,10 @@ impl Log {
         if let Some(open) = subscription.open.take() {
             self.following -= 1;
             self.unmark(id, subscription);
-            subscription.ranges.push_back(open..self.end());
+            // An empty range would have a place taken that is none of its own.
+            if open < self.end() {
+                subscription.ranges.push_back(open..self.end());
+            }
             self.missing.insert(id, (self.end(), self.bytes));
         }
     }

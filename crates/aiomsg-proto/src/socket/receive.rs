@@ -108,10 +108,12 @@ impl Receiver {
 
     /// Sets the place of a large frame aside that has not arrived in full. False if there is none for now.
     ///
-    /// Half of what is free stays free, so that who announces much, and then sends nothing, takes nothing from others.
+    /// Half of what is free stays free, in bytes and in messages, so that who announces much, and then sends nothing, takes
+    /// nothing from others.
     fn reserve(&mut self, id: ConnectionId, link: &mut Link, bytes: usize) -> bool {
         let reserved = Usage::one(bytes);
-        if bytes <= self.limit.free(self.held).bytes / 2 && self.admits(link, bytes) {
+        let free = self.limit.free(self.held);
+        if bytes <= free.bytes / 2 && free.messages > 1 && self.admits(link, bytes) {
             self.reserved.add(reserved);
             self.held.add(reserved);
             link.held.add(reserved);

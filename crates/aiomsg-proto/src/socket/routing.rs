@@ -204,19 +204,7 @@ impl Socket {
             return false;
         };
         let full = self.router.log.full_for(bytes);
-        let must_wait = match self.config.slow_peer {
-            SlowPeer::Block(_) => !full.is_empty(),
-            SlowPeer::Disconnect if !fresh => {
-                // Who has come just now could take it at once, and would have all others disconnected, which come back
-                // and do the same to that one.
-                self.wait_for(&full, BACKLOG_PATIENCE);
-                !full.is_empty()
-            }
-            SlowPeer::DropNewest | SlowPeer::DropOldest | SlowPeer::Disconnect => {
-                !fresh && full.len() >= self.router.log.following()
-            }
-        };
-        if must_wait {
+        if self.must_wait_for(&full, fresh) {
             return false;
         }
         let ends_some = self.config.slow_peer == SlowPeer::Disconnect && !full.is_empty();
@@ -243,6 +231,22 @@ impl Socket {
             }
         }
         true
+    }
+
+    /// Whether the message at the front of the queue waits for subscribers that are full.
+    fn must_wait_for(&mut self, full: &BTreeSet<ConnectionId>, fresh: bool) -> bool {
+        match self.config.slow_peer {
+            SlowPeer::Block(_) => !full.is_empty(),
+            SlowPeer::Disconnect if !fresh => {
+                // Who has come just now could take it at once, and would have all others disconnected, which come back
+                // and do the same to that one.
+                self.wait_for(full, BACKLOG_PATIENCE);
+                !full.is_empty()
+            }
+            SlowPeer::DropNewest | SlowPeer::DropOldest | SlowPeer::Disconnect => {
+                !fresh && full.len() >= self.router.log.following()
+            }
+        }
     }
 
     /// Does to a subscriber that is full what the policy says.
@@ -273,12 +277,15 @@ impl Socket {
         }
         let link = &mut *link;
         self.router.log.feed(id, &mut link.subscription, limit, &mut link.connection, &mut self.spent);
-        link.blocking_until = None;
+        let waited_for = link.blocking_until.take().is_some();
         if let Some(dropped) = self.router.log.recover(id, &mut link.subscription, limit) {
             self.metrics.dropped_slow_peer.add(dropped);
             if let Some(identity) = link.identity() {
                 self.events.push(Event::SlowPeerRecovered { connection: id, identity, dropped });
             }
+        }
+        if waited_for {
+            self.announce_room();
         }
     }
 

@@ -1,0 +1,112 @@
+//! Subscribers that are slow, and those that are not beside them.
+
+use core::time::Duration;
+
+use aiomsg_proto::{Config, Event, Limit, Ready, SendError, SendMode, SlowPeer};
+use aiomsg_tests::company::{HELLO, MOMENT, peer as subscriber, peer_of, server};
+use aiomsg_tests::{Network, RawId, departures, wire};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn got(net: &Network, raw: RawId) -> Vec<usize> {
+    wire::v1_payloads(net.bytes(raw)).iter().map(Vec::len).collect()
+}
+
+/// `DropNewest`. A subscriber falls behind, misses some, reads until it follows again with some still waiting, and the next
+/// that is published has no room there: it must miss that one. Another one, that was never slow, must get it.
+#[test]
+fn what_a_subscriber_misses_right_after_it_has_recovered_is_not_taken_from_another() {
+    let config = Config::default().send_mode(SendMode::Publish).peer_queue(Limit::new(100, 1_000_000));
+    let (mut net, server) = server(config);
+    let slow = peer_of(&mut net, 1, 50_000, false);
+    let fast = subscriber(&mut net, 2);
+    // One or two are being written, ten wait, and it misses the rest.
+    for _ in 0..13 {
+        net.send(server, vec![7; 100_000]).expect("there is room");
+        net.run_for(MOMENT);
+    }
+    // A third one, to which something is being written, and with nothing in its queue. It does not read for a while.
+    let third = peer_of(&mut net, 3, 1_000, false);
+    net.send(server, vec![5; 2_000]).expect("there is room");
+    net.run_for(MOMENT);
+    // The slow one reads until it follows again.
+    net.set_reading(slow, true);
+    net.run_until("it follows again", SECOND * 60, |net| {
+        net.events(server).iter().any(|(_, event)| matches!(event, Event::SlowPeerRecovered { .. }))
+    });
+    net.set_reading(slow, false);
+    // About 400,000 bytes wait there, so there is no room for this one.
+    net.send(server, vec![9; 700_000]).expect("there is room");
+    net.run_for(MOMENT);
+    net.set_reading(slow, true);
+    net.run_for(SECOND);
+    net.set_reading(third, true);
+    net.run_for(SECOND * 5);
+
+    let metrics = net.node(server).metrics();
+    assert!(got(&net, fast).contains(&700_000));
+    let missed_by_slow = 14 + 1 - got(&net, slow).len();
+    assert_eq!(
+        (got(&net, third), metrics.dropped_slow_peer.messages),
+        (vec![2_000, 700_000], missed_by_slow),
+        "the third one was never slow, and what the slow one missed it did not get"
+    );
+}
+
+/// The same, with one more that is behind: it must not get an empty message in the place of what was published.
+#[test]
+fn what_a_subscriber_misses_right_after_it_has_recovered_does_not_reach_another_empty() {
+    let config = Config::default().send_mode(SendMode::Publish).peer_queue(Limit::new(100, 1_000_000));
+    let (mut net, server) = server(config);
+    let slow = peer_of(&mut net, 1, 50_000, false);
+    for _ in 0..13 {
+        net.send(server, vec![7; 100_000]).expect("there is room");
+        net.run_for(MOMENT);
+    }
+    let third = peer_of(&mut net, 3, 1_000, false);
+    let fourth = peer_of(&mut net, 4, 1_000, false);
+    net.send(server, vec![5; 2_000]).expect("there is room");
+    net.run_for(MOMENT);
+    net.send(server, vec![6; 10]).expect("there is room");
+    net.set_reading(slow, true);
+    net.run_until("it follows again", SECOND * 60, |net| {
+        net.events(server).iter().any(|(_, event)| matches!(event, Event::SlowPeerRecovered { .. }))
+    });
+    net.set_reading(slow, false);
+    net.send(server, vec![9; 700_000]).expect("there is room");
+    net.run_for(MOMENT);
+    for raw in [slow, third, fourth] {
+        net.set_reading(raw, true);
+        net.run_for(SECOND * 3);
+    }
+    assert_eq!(got(&net, third), [2_000, 10, 700_000]);
+    assert_eq!(got(&net, fourth), [2_000, 10, 700_000]);
+}
+/// `Block`: sending waits for a slow subscriber no longer than its time. A burst fills its queue before its connection is
+/// written to. Then the queue moves to what is being written, where it stays, since the peer reads nothing; it is alive
+/// otherwise. There is room in its queue, so the sender is to be told.
+#[test]
+fn who_waits_for_a_subscriber_is_told_when_its_queue_has_moved_to_what_is_being_written() {
+    let config = Config::default()
+        .send_mode(SendMode::Publish)
+        .slow_peer(SlowPeer::Block(SECOND))
+        .peer_queue(Limit::new(10, 1 << 20));
+    let (mut net, server) = server(config);
+    let stalled = peer_of(&mut net, 1, HELLO, false);
+    net.command(server, |socket, now| {
+        for _ in 0..10 {
+            socket.send(now, "message".into()).expect("there is room");
+        }
+        assert!(matches!(socket.send(now, "message".into()), Err(SendError::Full(_))), "it waits");
+    });
+    for _ in 0..100 {
+        net.write(stalled, wire::heartbeat());
+        net.run_for(SECOND);
+    }
+    let told = net.announced(server).iter().any(|(_, ready)| *ready == Ready::Room);
+    let gone = !departures(&net, server).is_empty();
+    // It would be accepted, if its sender tried.
+    let accepted = net.send(server, "message").is_ok();
+    net.run_for(MOMENT);
+    assert!(told || gone, "the sender waits for ever, and would find room: {accepted}");
+}
