@@ -5,11 +5,12 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
 use aiomsg_proto::{
-    CloseReport, Closed, Config, DialId, Identity, Inbox, Metrics, PeerInfo, Received, SendError,
+    Acknowledge, CloseReport, Closed, Config, DialId, Identity, Inbox, Metrics, PeerInfo, Received, SendError,
 };
 use bytes::Bytes;
 
@@ -41,7 +42,7 @@ use crate::waiters::Ticket;
 pub struct Socket<R> {
     pub(crate) shared: Arc<Shared>,
     runtime: R,
-    _last: Arc<LastHandle>,
+    last: Arc<LastHandle>,
 }
 
 impl<R> fmt::Debug for Socket<R> {
@@ -72,11 +73,15 @@ pub enum ConnectError {
 }
 
 /// Closes the socket when the last handle is gone.
-struct LastHandle(Arc<Shared>);
+struct LastHandle {
+    shared: Arc<Shared>,
+    /// Nobody has chosen when messages are acknowledged, and who takes one to acknowledge it by hand is to be told so.
+    warns: AtomicBool,
+}
 
 impl Drop for LastHandle {
     fn drop(&mut self) {
-        self.0.with_time(|state, now| {
+        self.shared.with_time(|state, now| {
             let held = state.core.metrics().send_held;
             if !state.core.is_closing() && held.messages > 0 {
                 tracing::warn!(
@@ -170,8 +175,21 @@ impl<R: Runtime> Socket<R> {
 
 impl<R> Socket<R> {
     pub(crate) fn assemble(core: aiomsg_proto::Socket, clock: Arc<dyn Clock>, runtime: R) -> Self {
+        let warns = AtomicBool::new(core.config().acknowledges() == Acknowledge::default());
         let shared = Arc::new(Shared::new(core, clock));
-        Self { _last: Arc::new(LastHandle(shared.clone())), shared, runtime }
+        Self { last: Arc::new(LastHandle { shared: shared.clone(), warns }), shared, runtime }
+    }
+
+    /// Warns, once, of messages that are taken to be acknowledged by hand and are acknowledged already. Not where another
+    /// setting than the default was chosen: a program may leave it to its user when messages are acknowledged, and take
+    /// all of them the same way.
+    fn expect_manual(&self) {
+        if self.last.warns.load(Ordering::Relaxed) && self.last.warns.swap(false, Ordering::Relaxed) {
+            tracing::warn!(
+                "`recv_message` is used without `Acknowledge::Manual`: messages are acknowledged when they are taken, \
+                 not by `Message::acknowledge`, and are lost if the program dies before it has done with them"
+            );
+        }
     }
 
     pub(crate) fn start_dialling(&self, address: impl Into<Arc<str>>) -> Result<(DialId, Dialer), Closed> {
@@ -365,9 +383,12 @@ impl<R> Socket<R> {
         Ok(received)
     }
 
-    /// The next message, to be acknowledged when the application has done with it; for
-    /// [`Acknowledge::Manual`](aiomsg_proto::Acknowledge::Manual). If it is dropped unacknowledged, it is delivered
-    /// again when its sender resends it. The other ways to receive acknowledge when they return.
+    /// The next message, to be acknowledged when the application has done with it. If it is dropped unacknowledged, it is
+    /// delivered again when its sender resends it. The other ways to receive acknowledge when they return.
+    ///
+    /// All of that only if the socket was built with
+    /// [`acknowledge(Acknowledge::Manual)`](aiomsg_proto::Config::acknowledge). Otherwise this, too, acknowledges when it
+    /// returns, and the message is lost if the program dies with it; by default, that is logged as a warning, once.
     ///
     /// # Errors
     /// [`Closed`] when the socket is closed and all that came before was taken.
@@ -375,14 +396,17 @@ impl<R> Socket<R> {
     /// # Cancel safety
     /// Dropped before it is ready, no message was taken: safe in `select!` and under a timeout.
     pub async fn recv_message(&self) -> Result<Message, Closed> {
+        self.expect_manual();
         Ok(Message::new(self.shared.clone(), Recv::new(&self.shared).await?))
     }
 
-    /// As [`recv_message`](Self::recv_message), if a message is there.
+    /// As [`recv_message`](Self::recv_message), if a message is there; for
+    /// [`Acknowledge::Manual`](aiomsg_proto::Acknowledge::Manual) as well.
     ///
     /// # Errors
     /// [`Closed`] when the socket is closed and all that came before was taken.
     pub fn try_recv_message(&self) -> Result<Option<Message>, Closed> {
+        self.expect_manual();
         let received = recv::take_now(&self.shared)?;
         Ok(received.map(|received| Message::new(self.shared.clone(), received)))
     }

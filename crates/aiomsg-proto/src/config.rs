@@ -331,6 +331,11 @@ impl Config {
         matches!(self.slow_peer, SlowPeer::Block(_))
     }
 
+    /// When messages are acknowledged. Set by [`Config::acknowledge`], used by adapters.
+    pub fn acknowledges(&self) -> Acknowledge {
+        self.acknowledge
+    }
+
     /// The time that one attempt to connect may take. Set by [`Config::connect_timeout`], used by adapters.
     pub fn connect_deadline(&self) -> Duration {
         self.connect_timeout

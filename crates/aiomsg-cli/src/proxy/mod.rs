@@ -167,7 +167,8 @@ pub(crate) async fn run(args: ProxyArgs, console: Console, stop: Stop) -> Result
     } = args;
     let capture = capture.map(|path| Capture::start(path, console)).transpose()?;
     let acknowledge = match delivery {
-        PassArg::AtMostOnce => Acknowledge::default(),
+        // About the default; chosen, so that taking messages as in the other cases is no mistake.
+        PassArg::AtMostOnce => Acknowledge::OnTake { at_latest: Some(Duration::from_secs(3)) },
         PassArg::Follow | PassArg::AtLeastOnce => Acknowledge::Manual,
     };
     let linger = socket.linger;

@@ -12,6 +12,7 @@ mod futures;
 mod gates;
 mod timer;
 mod wakes;
+mod warnings;
 
 #[path = "../support/mod.rs"]
 mod support;
