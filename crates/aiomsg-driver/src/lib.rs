@@ -91,7 +91,7 @@ pub use aiomsg_proto::{dialect::GreetingError, frame::FrameTooLong};
 pub use bytes::Bytes;
 
 pub use self::acceptor::{Acceptor, Gate};
-pub use self::address::ToAddress;
+pub use self::address::{ConnectError, ToAddress};
 pub use self::builder::{BuildError, Builder};
 pub use self::dialer::Dialer;
 pub use self::events::EventStream;
@@ -102,7 +102,7 @@ pub use self::message::Message;
 pub use self::receipt::PendingReceipt;
 pub use self::recv::{MessageStream, ReceivedStream};
 pub use self::runtime::{Listener, Runtime};
-pub use self::socket::{ConnectError, Socket};
+pub use self::socket::Socket;
 #[cfg(target_os = "linux")]
 pub use self::system_timer::{SystemTimer, Watched};
 pub use self::timer::TimerDriver;

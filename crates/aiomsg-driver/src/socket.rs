@@ -15,7 +15,7 @@ use aiomsg_proto::{
 use bytes::Bytes;
 
 use crate::acceptor::Acceptor;
-use crate::address::{ToAddress, port};
+use crate::address::{ConnectError, ToAddress};
 use crate::builder::Builder;
 use crate::dialer::Dialer;
 use crate::events::EventStream;
@@ -49,27 +49,6 @@ impl<R> fmt::Debug for Socket<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.shared, f)
     }
-}
-
-/// An address cannot be connected.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConnectError {
-    /// The address is not a host and a port.
-    #[error("{address:?} is not an address; expected HOST:PORT, for example 127.0.0.1:25000")]
-    Address {
-        /// The address as it was given.
-        address: String,
-    },
-    /// The port is 0, which stands for any free one where a socket is bound, and for none to connect to.
-    #[error("{address:?} has port 0, to which nobody can connect; expected the port of the end that binds")]
-    PortZero {
-        /// The address as it was given.
-        address: String,
-    },
-    /// The socket is closed.
-    #[error(transparent)]
-    Closed(#[from] Closed),
 }
 
 /// Closes the socket when the last handle is gone.
@@ -119,16 +98,14 @@ impl<R: Runtime> Socket<R> {
     /// for any number of addresses.
     ///
     /// # Errors
-    /// What the system says if it cannot listen there; [`InvalidInput`](io::ErrorKind::InvalidInput) if that is not an
-    /// address; or that the socket is closed.
+    /// What the system says if it cannot listen there; [`ConnectError`] as an error of this type, which is
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if that is not an address, and
+    /// [`NotConnected`](io::ErrorKind::NotConnected) if the socket is closed.
     ///
     /// # Cancel safety
     /// Dropped before it is ready, nothing is bound.
     pub async fn bind(&self, address: impl ToAddress) -> io::Result<SocketAddr> {
-        let address = address.to_address();
-        if port(&address).is_none() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, ConnectError::Address { address }));
-        }
+        let address = address.to_bind()?;
         let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{address} has no addresses"));
         let resolved = resolve(&self.runtime, &address).await;
         let unknown =
@@ -146,7 +123,7 @@ impl<R: Runtime> Socket<R> {
 
     fn serve_listener(&self, listener: R::Listener) -> io::Result<SocketAddr> {
         let address = listener.local_addr()?;
-        let acceptor = self.start_listening(&address.to_string()).map_err(io::Error::other)?;
+        let acceptor = self.start_listening(&address.to_string()).map_err(ConnectError::from)?;
         self.runtime.spawn(serve::accept(self.runtime.clone(), acceptor, listener));
         Ok(address)
     }
@@ -160,12 +137,7 @@ impl<R: Runtime> Socket<R> {
     /// # Errors
     /// [`ConnectError`] if it is not an address, or the socket is closed.
     pub fn connect(&self, address: impl ToAddress) -> Result<(), ConnectError> {
-        let address = address.to_address();
-        match port(&address) {
-            None => return Err(ConnectError::Address { address }),
-            Some(0) => return Err(ConnectError::PortZero { address }),
-            Some(_) => {}
-        }
+        let address = address.to_connect()?;
         let (_, dialer) = self.start_dialling(address)?;
         let deadline = self.config().connect_deadline();
         self.runtime.spawn(serve::dial(self.runtime.clone(), dialer, deadline));
@@ -436,6 +408,12 @@ impl<R> Socket<R> {
     /// missed.
     pub fn events(&self) -> EventStream {
         EventStream::new(self.shared.clone())
+    }
+
+    /// Whether the socket is closing or closed: it accepts nothing to send, and keeps nothing that arrives. What had
+    /// arrived before can still be received.
+    pub fn is_closed(&self) -> bool {
+        self.shared.with(|state| state.core.is_closing())
     }
 
     /// How many peers are connected.

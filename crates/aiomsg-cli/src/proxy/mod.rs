@@ -23,11 +23,10 @@ use self::capture::Capture;
 use self::passage::Passage;
 use self::settlement::Settlement;
 use self::stats::Watch;
-use crate::address;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::record;
-use crate::socket::{Endpoints, SocketArgs, open};
+use crate::socket::{Endpoints, SocketArgs, open, to_bind, to_connect};
 use crate::stop::Stop;
 
 const EXAMPLES: &str = "\
@@ -109,10 +108,10 @@ struct IdentitiesArgs {
 #[command(next_help_heading = "Addresses")]
 struct FrontArgs {
     /// Accept those who send here; may be repeated. Port 0 is any free one: which one is told on standard error.
-    #[arg(long, value_name = "HOST:PORT", value_parser = address::to_bind, value_delimiter = ',')]
+    #[arg(long, value_name = "HOST:PORT", value_parser = to_bind, value_delimiter = ',')]
     front: Vec<String>,
     /// Connect to one who sends; may be repeated.
-    #[arg(long, value_name = "HOST:PORT", value_parser = address::to_connect, value_delimiter = ',')]
+    #[arg(long, value_name = "HOST:PORT", value_parser = to_connect, value_delimiter = ',')]
     front_connect: Vec<String>,
 }
 
@@ -122,10 +121,10 @@ struct FrontArgs {
 #[command(next_help_heading = "Addresses")]
 struct BackArgs {
     /// Accept those who receive here; may be repeated.
-    #[arg(long, value_name = "HOST:PORT", value_parser = address::to_bind, value_delimiter = ',')]
+    #[arg(long, value_name = "HOST:PORT", value_parser = to_bind, value_delimiter = ',')]
     back: Vec<String>,
     /// Connect to one who receives; may be repeated.
-    #[arg(long, value_name = "HOST:PORT", value_parser = address::to_connect, value_delimiter = ',')]
+    #[arg(long, value_name = "HOST:PORT", value_parser = to_connect, value_delimiter = ',')]
     back_connect: Vec<String>,
 }
 

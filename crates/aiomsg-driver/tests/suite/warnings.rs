@@ -72,8 +72,9 @@ fn said_when_taking(config: Config, take: Take) -> Vec<String> {
     with_default(log.clone(), || {
         let world = World::new(1);
         let socket = world.socket(config);
+        let clone = socket.clone();
         take(&socket);
-        take(&socket.clone());
+        take(&clone);
     });
     log.texts()
 }
