@@ -69,8 +69,12 @@ pub enum SendError {
         /// The largest length allowed in bytes.
         limit: usize,
     },
-    /// Publishing at-least-once: there is no fixed set of recipients to wait for. Messages to one identity can have it.
-    #[error("published messages cannot be delivered at-least-once")]
+    /// Publishing at-least-once: there is no fixed set of recipients to wait for. Send to each identity in
+    /// [`Socket::peers`](crate::Socket::peers) instead, or in turn, with [`SendMode::RoundRobin`](crate::SendMode::RoundRobin);
+    /// or publish [at most once](crate::DeliveryGuarantee::AtMostOnce), without a receipt.
+    #[error(
+        "published messages cannot be delivered at-least-once: send to each identity, or in turn, or publish at-most-once"
+    )]
     PublishAtLeastOnce(Bytes),
     /// The socket is closing or closed.
     #[error("the socket is closed")]
@@ -238,5 +242,11 @@ mod tests {
     fn an_error_shows_nobody_the_message() {
         let error = SendError::Full(Bytes::from_static(b"secret"));
         assert_eq!(format!("{error:?}: {error}"), "Full(6 bytes): there is no room to send");
+    }
+
+    #[test]
+    fn who_publishes_at_least_once_is_told_what_to_do_instead() {
+        let error = format!("{}", SendError::PublishAtLeastOnce(Bytes::new()));
+        assert!(error.contains("to each identity") && error.contains("publish at-most-once"), "{error}");
     }
 }
