@@ -460,6 +460,9 @@ impl<R> Socket<R> {
     ///
     /// Messages that arrive meanwhile are dropped and counted; those that arrived before can still be received.
     ///
+    /// [Acknowledge](Message::acknowledge) before what was taken to be acknowledged by hand: closing does not wait for
+    /// that, and once the connections end it has no effect. The sender then keeps the message, for another peer.
+    ///
     /// # Cancel safety
     /// Once polled, closing goes on by itself; another call gives the report.
     pub async fn close(&self) -> CloseReport {
