@@ -80,7 +80,7 @@ mod system_timer;
 mod timer;
 mod waiters;
 
-/// What code that is generic over the runtime needs of the core.
+// What code that is generic over the runtime needs of the core. No documentation: it would stand before that of each.
 pub use aiomsg_proto::{
     Acknowledge, CloseReason, CloseReport, Closed, Config, ConfigError, ConnectionId, DeliveryGuarantee,
     DialId, Dialect, DuplicateIdentity, Event, Identity, IdentityForm, IdentityLengthError, Limit, MessageId,

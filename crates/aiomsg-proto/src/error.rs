@@ -44,12 +44,14 @@ pub enum ConfigError {
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// No room for now: the send buffer is at its bound, or publishing waits for a slow subscriber.
-    /// [`Ready::Room`](crate::Ready::Room) says when to try again.
+    /// No room for now: the send buffer is at its bound, or publishing waits for a slow subscriber. With an adapter, `send`
+    /// waits until there is room, and only `try_send` gives this; the core says by [`Ready::Room`](crate::Ready::Room) when
+    /// to try again.
     #[error("there is no room to send")]
     Full(Bytes),
-    /// As much as may wait for this one peer waits for it. Room is announced by
-    /// [`Ready::PeerRoom`](crate::Ready::PeerRoom).
+    /// As much as may wait for this one peer waits for it, see [`Config::peer_queue`](crate::Config::peer_queue). With an
+    /// adapter, `send_to` waits until there is room, and only `try_send_to` gives this; the core says by
+    /// [`Ready::PeerRoom`](crate::Ready::PeerRoom) when to try again.
     #[error("the queue of this peer is full")]
     PeerFull(Bytes),
     /// No peer of this identity has been seen, or it left longer ago than it is remembered: 60 s by default, see
