@@ -192,10 +192,31 @@ pub(crate) async fn open(
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 enum Note {
-    Listening { socket: &'static str, address: String },
-    Connected { socket: &'static str, identity: String, address: String },
-    Disconnected { socket: &'static str, identity: String, address: String, reason: String },
-    CannotConnect { socket: &'static str, address: String, reason: String, for_good: bool },
+    Listening {
+        #[serde(skip_serializing_if = "str::is_empty")]
+        socket: &'static str,
+        address: String,
+    },
+    Connected {
+        #[serde(skip_serializing_if = "str::is_empty")]
+        socket: &'static str,
+        identity: String,
+        address: String,
+    },
+    Disconnected {
+        #[serde(skip_serializing_if = "str::is_empty")]
+        socket: &'static str,
+        identity: String,
+        address: String,
+        reason: String,
+    },
+    CannotConnect {
+        #[serde(skip_serializing_if = "str::is_empty")]
+        socket: &'static str,
+        address: String,
+        reason: String,
+        for_good: bool,
+    },
 }
 
 impl fmt::Display for Note {

@@ -209,7 +209,7 @@ fn a_peer_that_is_disconnected_may_acknowledge_until_it_is_gone() {
 
 #[test]
 fn a_peer_that_falls_silent_loses_its_messages_to_another() {
-    let config = aiomsg_proto::Config::default().delivery(aiomsg_proto::DeliveryGuarantee::AtLeastOnce);
+    let config = Config::default().delivery(aiomsg_proto::DeliveryGuarantee::AtLeastOnce);
     let (mut net, server) = server(config.clone());
     let workers = [net.socket(config.clone()), net.socket(config)];
     net.dial(workers[0], Scene::ADDRESS);

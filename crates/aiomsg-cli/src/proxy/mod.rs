@@ -151,6 +151,11 @@ fn period(text: &str) -> Result<Duration, String> {
     if period < Duration::from_millis(10) { Err("expected at least 10ms".to_owned()) } else { Ok(period) }
 }
 
+/// Whether it stands for any free port, and so for another one each time.
+fn has_any_port(address: &str) -> bool {
+    address.rsplit_once(':').is_some_and(|(_, port)| port.parse() == Ok(0))
+}
+
 pub(crate) async fn run(args: ProxyArgs, console: Console, stop: Stop) -> Result<(), Failure> {
     let ProxyArgs {
         delivery,
@@ -164,6 +169,13 @@ pub(crate) async fn run(args: ProxyArgs, console: Console, stop: Stop) -> Result
         identities,
         socket,
     } = args;
+    if let Some(same) =
+        front.front.iter().find(|address| back.back.contains(address) && !has_any_port(address))
+    {
+        return Err(Failure::Usage(format!(
+            "--front and --back are both {same}: creators and workers need an address of their own each"
+        )));
+    }
     let capture = capture.map(|path| Capture::start(path, console)).transpose()?;
     let acknowledge = match delivery {
         // About the default; chosen, so that taking messages as in the other cases is no mistake.

@@ -46,7 +46,7 @@ fn what_was_sent_at_least_once_is_acknowledged_when_a_worker_has_it_and_not_befo
     let send = ["send", "--connect", &proxy.front, "--message", "job", "--delivery", "at-least-once"];
     let (sender, code) = run(stage, &[&send[..], &["--timeout", "500ms"]].concat());
     assert_eq!(code, 124, "the proxy has it, and no worker");
-    assert!(errors(stage, sender).contains("not delivered in time"));
+    assert!(errors(stage, sender).contains("1 message was not delivered in time"));
     let worker = start(stage, &["recv", "--connect", &proxy.back, "--count", "2"]);
     let (sender, code) = run(stage, &send);
     assert_eq!(code, 0);

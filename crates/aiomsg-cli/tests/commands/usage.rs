@@ -14,6 +14,8 @@ fn wrong_flags_and_addresses_are_usage_errors_that_say_what_would_be_right() {
         (&["recv"][..], "--bind"),
         (&["recv", "--bind", "25000"], "127.0.0.1:25000"),
         (&["recv", "--bind", "localhost"], "localhost:25000"),
+        (&["proxy", "--front", "a:1,a:2", "--back", "a:2"], "--front and --back are both a:2"),
+        (&["send", "--connect", "a:1", "--format", "hex", "--message", "zz"], "--message cannot be read"),
         (&["recv", "--bind", "*:25000"], "0.0.0.0:25000"),
         (&["proxy", "--front", "a:1", "--back-connect", "tcp://a:1"], "without a scheme"),
         (&["recv", "--connect", "localhost:0"], "port 0, to which nobody can connect"),

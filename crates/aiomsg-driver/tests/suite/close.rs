@@ -27,7 +27,7 @@ fn acknowledging_has_an_effect_before_the_socket_is_closed_and_none_after_it() {
         near.try_send(message(n, 100)).expect("room");
     }
     world.settle();
-    let mut taken = || far.try_recv_message().expect("open").expect("both have arrived");
+    let taken = || far.try_recv_message().expect("open").expect("both have arrived");
     let (early, late) = (taken(), taken());
     early.acknowledge();
     close(&world, &far);
