@@ -145,6 +145,11 @@ pub(crate) fn counted<N: Display + PartialEq + From<u8>>(count: N, what: &str) -
     format!("{count} {what}{ending}")
 }
 
+/// That so many of something were not delivered.
+pub(crate) fn not_delivered(count: usize, what: &str) -> String {
+    format!("{} {} not delivered", counted(count, what), if count == 1 { "was" } else { "were" })
+}
+
 /// A rate as people read it.
 pub(crate) fn per_second(rate: f64, what: &str) -> String {
     let space = if what.is_empty() { "" } else { " " };
@@ -170,6 +175,10 @@ mod tests {
         assert_eq!(
             [0, 1, 2].map(|count| counted(count, "message")),
             ["0 messages", "1 message", "2 messages"]
+        );
+        assert_eq!(
+            [1, 2].map(|count| not_delivered(count, "answer")),
+            ["1 answer was not delivered", "2 answers were not delivered"]
         );
         assert_eq!(per_second(1_234_567.8, "round trips"), "1,234,568 round trips/s");
         assert_eq!(per_second(0.4, ""), "0/s");

@@ -6,7 +6,7 @@ use aiomsg_tokio::{SendError, Socket};
 use clap::Args;
 use serde::Serialize;
 
-use crate::console::{Console, Remark, counted};
+use crate::console::{Console, Remark, counted, not_delivered};
 use crate::failure::Failure;
 use crate::intake::{Intake, Taken};
 use crate::socket::{DeliveryArg, OneSocket};
@@ -71,7 +71,7 @@ pub(crate) async fn run(args: EchoArgs, console: Console, stop: Stop) -> Result<
     summary.dropped += report.dropped.messages as u64;
     console.note(&summary);
     match (echoed, report.dropped.messages) {
-        (Ok(()), lost @ 1..) => Err(Failure::failed(format!("{lost} answers were not delivered"))),
+        (Ok(()), lost @ 1..) => Err(Failure::failed(not_delivered(lost, "answer"))),
         (echoed, _) => echoed,
     }
 }

@@ -80,7 +80,7 @@ impl InputArgs {
             let messages = message.iter().map(|text| format.decode(text.as_bytes().to_vec()));
             let messages: Vec<Bytes> =
                 messages.filter_map(Result::transpose).collect::<Result<_, _>>().map_err(|error| {
-                    Failure::failed(format!("--message cannot be read as --format says: {error}"))
+                    Failure::Usage(format!("--message cannot be read as --format says: {error}"))
                 })?;
             let left = count.unwrap_or(messages.len() as u64);
             return Ok(Input::List { messages: messages.into(), next: 0, left });

@@ -1,6 +1,5 @@
 //! The `aiomsg` command: everything that can be done with a smart socket, from a shell.
 
-mod address;
 mod bench;
 mod cli;
 mod completions;

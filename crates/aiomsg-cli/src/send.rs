@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use tokio::time::{Interval, MissedTickBehavior};
 
-use crate::console::{Console, Remark, counted, per_second, rate};
+use crate::console::{Console, Remark, counted, not_delivered, per_second, rate};
 use crate::failure::Failure;
 use crate::input::{Input, InputArgs};
 use crate::socket::{DeliveryArg, OneSocket};
@@ -179,7 +179,7 @@ impl Errand {
             biased;
             signal = stop.requested() => Err(Failure::Interrupted(signal)),
             sent = async {
-                self.in_time("no peer came", self.wait_for_peers(&socket)).await?;
+                self.in_time(&self.missing(), self.wait_for_peers(&socket)).await?;
                 start = Some(Instant::now());
                 self.send_all(&socket, input, console).await
             } => sent,
@@ -208,9 +208,9 @@ impl Errand {
         match (summary.dropped, self.pace.timeout) {
             (0, _) => Ok(()),
             (dropped, Some(_)) if metrics.dropped_at_close.messages > 0 => {
-                Err(Failure::TimeUp(format!("{dropped} messages were not delivered in time")))
+                Err(Failure::TimeUp(format!("{} in time", not_delivered(dropped, "message"))))
             }
-            (dropped, _) => Err(Failure::failed(format!("{dropped} messages were not delivered"))),
+            (dropped, _) => Err(Failure::failed(not_delivered(dropped, "message"))),
         }
     }
 
@@ -239,6 +239,11 @@ impl Errand {
             }
         }
         Ok(())
+    }
+
+    /// Who did not come, if it takes too long. Others may be there.
+    fn missing(&self) -> String {
+        self.to.map_or_else(|| "no peer came".to_owned(), |to| format!("the peer {to} did not come"))
     }
 
     async fn send(&self, socket: &Socket, payload: Bytes) -> Result<(), Failure> {

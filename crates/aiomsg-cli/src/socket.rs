@@ -7,12 +7,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use aiomsg_tokio::{
-    Builder, CloseReason, DeliveryGuarantee, Dialect, Event, EventStream, Identity, Origin, Socket,
+    Builder, CloseReason, ConnectError, DeliveryGuarantee, Dialect, Event, EventStream, Identity, Origin,
+    Socket, ToAddress,
 };
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use crate::address;
 use crate::console::Console;
 use crate::failure::Failure;
 
@@ -31,11 +31,29 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(5);
 #[command(next_help_heading = "Addresses")]
 pub(crate) struct Endpoints {
     /// Accept connections here; may be repeated. Port 0 is any free one: which one is told on standard error.
-    #[arg(long, short, value_name = "HOST:PORT", value_parser = address::to_bind, value_delimiter = ',')]
+    #[arg(long, short, value_name = "HOST:PORT", value_parser = to_bind, value_delimiter = ',')]
     pub(crate) bind: Vec<String>,
     /// Connect to this address, and again whenever that connection is lost; may be repeated.
-    #[arg(long, short, value_name = "HOST:PORT", value_parser = address::to_connect, value_delimiter = ',')]
+    #[arg(long, short, value_name = "HOST:PORT", value_parser = to_connect, value_delimiter = ',')]
     pub(crate) connect: Vec<String>,
+}
+
+/// An address to accept connections at.
+pub(crate) fn to_bind(text: &str) -> Result<String, String> {
+    text.to_bind().map_err(explained)
+}
+
+/// An address to connect to.
+pub(crate) fn to_connect(text: &str) -> Result<String, String> {
+    text.to_connect().map_err(explained)
+}
+
+/// What is wrong with an address. That it is wrong, and of which flag, is told beside it.
+fn explained(error: ConnectError) -> String {
+    match error {
+        ConnectError::Address { reason, .. } => reason,
+        other => other.to_string(),
+    }
 }
 
 /// How a socket behaves.
@@ -174,10 +192,31 @@ pub(crate) async fn open(
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 enum Note {
-    Listening { socket: &'static str, address: String },
-    Connected { socket: &'static str, identity: String, address: String },
-    Disconnected { socket: &'static str, identity: String, address: String, reason: String },
-    CannotConnect { socket: &'static str, address: String, reason: String, for_good: bool },
+    Listening {
+        #[serde(skip_serializing_if = "str::is_empty")]
+        socket: &'static str,
+        address: String,
+    },
+    Connected {
+        #[serde(skip_serializing_if = "str::is_empty")]
+        socket: &'static str,
+        identity: String,
+        address: String,
+    },
+    Disconnected {
+        #[serde(skip_serializing_if = "str::is_empty")]
+        socket: &'static str,
+        identity: String,
+        address: String,
+        reason: String,
+    },
+    CannotConnect {
+        #[serde(skip_serializing_if = "str::is_empty")]
+        socket: &'static str,
+        address: String,
+        reason: String,
+        for_good: bool,
+    },
 }
 
 impl fmt::Display for Note {

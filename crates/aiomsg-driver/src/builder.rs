@@ -1,5 +1,6 @@
 //! Building a socket.
 
+use std::io;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -42,6 +43,18 @@ pub enum BuildError {
     /// There is no runtime to serve it.
     #[error("no runtime: build the socket inside one, or pass one to `Builder::runtime`")]
     NoRuntime,
+}
+
+/// [`InvalidInput`](io::ErrorKind::InvalidInput) if settings contradict themselves, otherwise
+/// [`Other`](io::ErrorKind::Other).
+impl From<BuildError> for io::Error {
+    fn from(error: BuildError) -> Self {
+        let kind = match error {
+            BuildError::Config(_) => io::ErrorKind::InvalidInput,
+            BuildError::NoRuntime => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
 }
 
 macro_rules! settings {

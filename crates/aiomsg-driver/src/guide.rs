@@ -15,7 +15,7 @@ macro_rules! guide {
 | choose what is promised of it | [`DeliveryGuarantee`]; at the other end, [`Acknowledge`] |
 | reach peers | [`Socket::bind`], [`Socket::connect`], [`Socket::wait_for_peers`]; back again: [`Socket::unbind`], [`Socket::disconnect`], [`Socket::disconnect_peer`], [`Socket::keep_out`] |
 | send | [`Socket::send`], [`Socket::send_to`]; at once or not at all, [`Socket::try_send`]; to know what became of it, [`Socket::send_with_receipt`] |
-| receive | [`Socket::recv`]; with the sender's [`Identity`], [`Socket::recv_from`]; to acknowledge by hand, [`Socket::recv_message`]; as a stream, [`Socket::messages`]; if one is there, [`Socket::try_recv`] or [`Socket::try_recv_message`] |
+| receive | [`Socket::recv`]; with the sender's [`Identity`], [`Socket::recv_from`]; to acknowledge by hand, [`Socket::recv_message`] and the setting [`Acknowledge::Manual`]; as a stream, [`Socket::messages`]; if one is there, [`Socket::try_recv`] or [`Socket::try_recv_message`] |
 | watch | [`Socket::events`], [`Event`]; [`Socket::peers`]; [`Socket::metrics`] |
 | end | [`Socket::close`], whose [`CloseReport`] says what was not handed over |
 
@@ -46,8 +46,9 @@ A socket that is dropped does not wait for anything: [close](Socket::close) it, 
 
 # Logging
 
-By `tracing`, under the target `aiomsg_driver`; never what is in a message. Level `warn`: accepting fails, or a socket is
-dropped with messages that were not sent. Level `debug`: every [`Event`], with the identity of the socket, and what the
+By `tracing`, under the target `aiomsg_driver`; never what is in a message. Level `warn`: accepting fails, a socket is
+dropped with messages that were not sent, or messages are taken to be acknowledged by hand without
+[`Acknowledge::Manual`]. Level `debug`: every [`Event`], with the identity of the socket, and what the
 system says of a connection that failed. It is shown when the program installs a subscriber, such as that of
 `tracing-subscriber`, and turns the level on, for example by `RUST_LOG=aiomsg_driver=debug`.
 

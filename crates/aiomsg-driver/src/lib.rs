@@ -80,7 +80,7 @@ mod system_timer;
 mod timer;
 mod waiters;
 
-/// What code that is generic over the runtime needs of the core.
+// What code that is generic over the runtime needs of the core. No documentation: it would stand before that of each.
 pub use aiomsg_proto::{
     Acknowledge, CloseReason, CloseReport, Closed, Config, ConfigError, ConnectionId, DeliveryGuarantee,
     DialId, Dialect, DuplicateIdentity, Event, Identity, IdentityForm, IdentityLengthError, Limit, MessageId,
@@ -91,7 +91,7 @@ pub use aiomsg_proto::{dialect::GreetingError, frame::FrameTooLong};
 pub use bytes::Bytes;
 
 pub use self::acceptor::{Acceptor, Gate};
-pub use self::address::ToAddress;
+pub use self::address::{ConnectError, ToAddress};
 pub use self::builder::{BuildError, Builder};
 pub use self::dialer::Dialer;
 pub use self::events::EventStream;
@@ -102,7 +102,7 @@ pub use self::message::Message;
 pub use self::receipt::PendingReceipt;
 pub use self::recv::{MessageStream, ReceivedStream};
 pub use self::runtime::{Listener, Runtime};
-pub use self::socket::{ConnectError, Socket};
+pub use self::socket::Socket;
 #[cfg(target_os = "linux")]
 pub use self::system_timer::{SystemTimer, Watched};
 pub use self::timer::TimerDriver;

@@ -31,7 +31,7 @@ impl Message {
         self.received.identity
     }
 
-    /// The message.
+    /// The message. A clone of it shares the bytes.
     pub fn payload(&self) -> &Bytes {
         &self.received.payload
     }
@@ -42,7 +42,8 @@ impl Message {
         self.received.request.is_some()
     }
 
-    /// The application has done with it; its sender may forget it.
+    /// The application has done with it; its sender may forget it. Has no effect after the socket was
+    /// [closed](crate::Socket::close), so do it before: the sender gives the message to another peer then.
     pub fn acknowledge(mut self) {
         acknowledge(&self.shared, &mut self.received);
     }

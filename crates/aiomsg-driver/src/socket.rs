@@ -5,16 +5,17 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
 use aiomsg_proto::{
-    CloseReport, Closed, Config, DialId, Identity, Inbox, Metrics, PeerInfo, Received, SendError,
+    Acknowledge, CloseReport, Closed, Config, DialId, Identity, Inbox, Metrics, PeerInfo, Received, SendError,
 };
 use bytes::Bytes;
 
 use crate::acceptor::Acceptor;
-use crate::address::{ToAddress, port};
+use crate::address::{ConnectError, ToAddress};
 use crate::builder::Builder;
 use crate::dialer::Dialer;
 use crate::events::EventStream;
@@ -41,7 +42,7 @@ use crate::waiters::Ticket;
 pub struct Socket<R> {
     pub(crate) shared: Arc<Shared>,
     runtime: R,
-    _last: Arc<LastHandle>,
+    last: Arc<LastHandle>,
 }
 
 impl<R> fmt::Debug for Socket<R> {
@@ -50,33 +51,16 @@ impl<R> fmt::Debug for Socket<R> {
     }
 }
 
-/// An address cannot be connected.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConnectError {
-    /// The address is not a host and a port.
-    #[error("{address:?} is not an address; expected HOST:PORT, for example 127.0.0.1:25000")]
-    Address {
-        /// The address as it was given.
-        address: String,
-    },
-    /// The port is 0, which stands for any free one where a socket is bound, and for none to connect to.
-    #[error("{address:?} has port 0, to which nobody can connect; expected the port of the end that binds")]
-    PortZero {
-        /// The address as it was given.
-        address: String,
-    },
-    /// The socket is closed.
-    #[error(transparent)]
-    Closed(#[from] Closed),
-}
-
 /// Closes the socket when the last handle is gone.
-struct LastHandle(Arc<Shared>);
+struct LastHandle {
+    shared: Arc<Shared>,
+    /// Nobody has chosen when messages are acknowledged, and who takes one to acknowledge it by hand is to be told so.
+    warns: AtomicBool,
+}
 
 impl Drop for LastHandle {
     fn drop(&mut self) {
-        self.0.with_time(|state, now| {
+        self.shared.with_time(|state, now| {
             let held = state.core.metrics().send_held;
             if !state.core.is_closing() && held.messages > 0 {
                 tracing::warn!(
@@ -114,16 +98,14 @@ impl<R: Runtime> Socket<R> {
     /// for any number of addresses.
     ///
     /// # Errors
-    /// What the system says if it cannot listen there; [`InvalidInput`](io::ErrorKind::InvalidInput) if that is not an
-    /// address; or that the socket is closed.
+    /// What the system says if it cannot listen there; [`ConnectError`] as an error of this type, which is
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if that is not an address, and
+    /// [`NotConnected`](io::ErrorKind::NotConnected) if the socket is closed.
     ///
     /// # Cancel safety
     /// Dropped before it is ready, nothing is bound.
     pub async fn bind(&self, address: impl ToAddress) -> io::Result<SocketAddr> {
-        let address = address.to_address();
-        if port(&address).is_none() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, ConnectError::Address { address }));
-        }
+        let address = address.to_bind()?;
         let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{address} has no addresses"));
         let resolved = resolve(&self.runtime, &address).await;
         let unknown =
@@ -141,7 +123,7 @@ impl<R: Runtime> Socket<R> {
 
     fn serve_listener(&self, listener: R::Listener) -> io::Result<SocketAddr> {
         let address = listener.local_addr()?;
-        let acceptor = self.start_listening(&address.to_string()).map_err(io::Error::other)?;
+        let acceptor = self.start_listening(&address.to_string()).map_err(ConnectError::from)?;
         self.runtime.spawn(serve::accept(self.runtime.clone(), acceptor, listener));
         Ok(address)
     }
@@ -155,12 +137,7 @@ impl<R: Runtime> Socket<R> {
     /// # Errors
     /// [`ConnectError`] if it is not an address, or the socket is closed.
     pub fn connect(&self, address: impl ToAddress) -> Result<(), ConnectError> {
-        let address = address.to_address();
-        match port(&address) {
-            None => return Err(ConnectError::Address { address }),
-            Some(0) => return Err(ConnectError::PortZero { address }),
-            Some(_) => {}
-        }
+        let address = address.to_connect()?;
         let (_, dialer) = self.start_dialling(address)?;
         let deadline = self.config().connect_deadline();
         self.runtime.spawn(serve::dial(self.runtime.clone(), dialer, deadline));
@@ -170,8 +147,21 @@ impl<R: Runtime> Socket<R> {
 
 impl<R> Socket<R> {
     pub(crate) fn assemble(core: aiomsg_proto::Socket, clock: Arc<dyn Clock>, runtime: R) -> Self {
+        let warns = AtomicBool::new(core.config().acknowledges() == Acknowledge::default());
         let shared = Arc::new(Shared::new(core, clock));
-        Self { _last: Arc::new(LastHandle(shared.clone())), shared, runtime }
+        Self { last: Arc::new(LastHandle { shared: shared.clone(), warns }), shared, runtime }
+    }
+
+    /// Warns, once, of messages that are taken to be acknowledged by hand and are acknowledged already. Not where another
+    /// setting than the default was chosen: a program may leave it to its user when messages are acknowledged, and take
+    /// all of them the same way.
+    fn expect_manual(&self) {
+        if self.last.warns.load(Ordering::Relaxed) && self.last.warns.swap(false, Ordering::Relaxed) {
+            tracing::warn!(
+                "`recv_message` is used without `Acknowledge::Manual`: messages are acknowledged when they are taken, \
+                 not by `Message::acknowledge`, and are lost if the program dies before it has done with them"
+            );
+        }
     }
 
     pub(crate) fn start_dialling(&self, address: impl Into<Arc<str>>) -> Result<(DialId, Dialer), Closed> {
@@ -366,9 +356,12 @@ impl<R> Socket<R> {
         Ok(received)
     }
 
-    /// The next message, to be acknowledged when the application has done with it; for
-    /// [`Acknowledge::Manual`](aiomsg_proto::Acknowledge::Manual). If it is dropped unacknowledged, it is delivered
-    /// again when its sender resends it. The other ways to receive acknowledge when they return.
+    /// The next message, to be acknowledged when the application has done with it. If it is dropped unacknowledged, it is
+    /// delivered again when its sender resends it. The other ways to receive acknowledge when they return.
+    ///
+    /// All of that only if the socket was built with
+    /// [`acknowledge(Acknowledge::Manual)`](aiomsg_proto::Config::acknowledge). Otherwise this, too, acknowledges when it
+    /// returns, and the message is lost if the program dies with it; by default, that is logged as a warning, once.
     ///
     /// # Errors
     /// [`Closed`] when the socket is closed and all that came before was taken.
@@ -376,14 +369,17 @@ impl<R> Socket<R> {
     /// # Cancel safety
     /// Dropped before it is ready, no message was taken: safe in `select!` and under a timeout.
     pub async fn recv_message(&self) -> Result<Message, Closed> {
+        self.expect_manual();
         Ok(Message::new(self.shared.clone(), Recv::new(&self.shared).await?))
     }
 
-    /// As [`recv_message`](Self::recv_message), if a message is there.
+    /// As [`recv_message`](Self::recv_message), if a message is there; for
+    /// [`Acknowledge::Manual`](aiomsg_proto::Acknowledge::Manual) as well.
     ///
     /// # Errors
     /// [`Closed`] when the socket is closed and all that came before was taken.
     pub fn try_recv_message(&self) -> Result<Option<Message>, Closed> {
+        self.expect_manual();
         let received = recv::take_now(&self.shared)?;
         Ok(received.map(|received| Message::new(self.shared.clone(), received)))
     }
@@ -413,6 +409,12 @@ impl<R> Socket<R> {
     /// missed.
     pub fn events(&self) -> EventStream {
         EventStream::new(self.shared.clone())
+    }
+
+    /// Whether the socket is closing or closed: it accepts nothing to send, and keeps nothing that arrives. What had
+    /// arrived before can still be received.
+    pub fn is_closed(&self) -> bool {
+        self.shared.with(|state| state.core.is_closing())
     }
 
     /// How many peers are connected.
@@ -458,6 +460,9 @@ impl<R> Socket<R> {
     /// all connections within a second. The report says what was handed over and what was not.
     ///
     /// Messages that arrive meanwhile are dropped and counted; those that arrived before can still be received.
+    ///
+    /// [Acknowledge](Message::acknowledge) before what was taken to be acknowledged by hand: closing does not wait for
+    /// that, and once the connections end it has no effect. The sender then keeps the message, for another peer.
     ///
     /// # Cancel safety
     /// Once polled, closing goes on by itself; another call gives the report.

@@ -28,6 +28,10 @@ pub enum DeliveryGuarantee {
     AtMostOnce,
     /// It arrives once or more. It is held until its recipient has acknowledged it, and sent again if that does not
     /// happen in time or the connection is lost: to the same peer, or to another under round-robin.
+    ///
+    /// When that is, the receiver chooses. By default its application has taken the message then, and has perhaps not done
+    /// with it: what it dies with is lost. To have messages kept until they are done with, the receiver needs
+    /// [`Acknowledge::Manual`].
     AtLeastOnce,
 }
 
@@ -37,13 +41,13 @@ pub enum DeliveryGuarantee {
 pub enum Acknowledge {
     /// When they arrive. What waits here when the process dies is lost.
     OnReceive,
-    /// When the application takes them.
+    /// When the application takes them. What it has taken and not done with when it dies is lost.
     OnTake {
         /// At the latest this long after they arrived, if at all. The packages of other languages send a message again
         /// after 5 s as a new one, Python without end, most others up to six times; `None` is for peers that do not.
         at_latest: Option<Duration>,
     },
-    /// When the application says so.
+    /// When the application says that it has done with them. What it has not done with when it dies is sent again.
     Manual,
 }
 
@@ -214,6 +218,10 @@ macro_rules! with_settings {
             /// memory is spent on it; a longer one of ours is refused with
             /// [`SendError::TooLong`](crate::SendError::TooLong).
             ///
+            /// Set it to the same at both ends: a sender does not know the limit of the receiver. A message above that
+            /// ends the connection, and is sent again on the next one, which ends as well: at least once each time, at most
+            /// once as long as the system has not taken all of it. What is behind it does not get through meanwhile.
+            ///
             /// Default: 67,108,864 bytes, which is 64 MiB. 1 byte to 1 GiB.
             max_message: usize = 64 * (1 << 20);
 
@@ -329,6 +337,11 @@ impl Config {
     /// used by adapters.
     pub fn waits_for_slow_peers(&self) -> bool {
         matches!(self.slow_peer, SlowPeer::Block(_))
+    }
+
+    /// When messages are acknowledged. Set by [`Config::acknowledge`], used by adapters.
+    pub fn acknowledges(&self) -> Acknowledge {
+        self.acknowledge
     }
 
     /// The time that one attempt to connect may take. Set by [`Config::connect_timeout`], used by adapters.

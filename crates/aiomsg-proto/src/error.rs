@@ -44,12 +44,14 @@ pub enum ConfigError {
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// No room for now: the send buffer is at its bound, or publishing waits for a slow subscriber.
-    /// [`Ready::Room`](crate::Ready::Room) says when to try again.
+    /// No room for now: the send buffer is at its bound, or publishing waits for a slow subscriber. With an adapter, `send`
+    /// waits until there is room, and only `try_send` gives this; the core says by [`Ready::Room`](crate::Ready::Room) when
+    /// to try again.
     #[error("there is no room to send")]
     Full(Bytes),
-    /// As much as may wait for this one peer waits for it. Room is announced by
-    /// [`Ready::PeerRoom`](crate::Ready::PeerRoom).
+    /// As much as may wait for this one peer waits for it, see [`Config::peer_queue`](crate::Config::peer_queue). With an
+    /// adapter, `send_to` waits until there is room, and only `try_send_to` gives this; the core says by
+    /// [`Ready::PeerRoom`](crate::Ready::PeerRoom) when to try again.
     #[error("the queue of this peer is full")]
     PeerFull(Bytes),
     /// No peer of this identity has been seen, or it left longer ago than it is remembered: 60 s by default, see
@@ -69,8 +71,12 @@ pub enum SendError {
         /// The largest length allowed in bytes.
         limit: usize,
     },
-    /// Publishing at-least-once: there is no fixed set of recipients to wait for. Messages to one identity can have it.
-    #[error("published messages cannot be delivered at-least-once")]
+    /// Publishing at-least-once: there is no fixed set of recipients to wait for. Send to each identity in
+    /// [`Socket::peers`](crate::Socket::peers) instead, or in turn, with [`SendMode::RoundRobin`](crate::SendMode::RoundRobin);
+    /// or publish [at most once](crate::DeliveryGuarantee::AtMostOnce), without a receipt.
+    #[error(
+        "published messages cannot be delivered at-least-once: send to each identity, or in turn, or publish at-most-once"
+    )]
     PublishAtLeastOnce(Bytes),
     /// The socket is closing or closed.
     #[error("the socket is closed")]
@@ -238,5 +244,11 @@ mod tests {
     fn an_error_shows_nobody_the_message() {
         let error = SendError::Full(Bytes::from_static(b"secret"));
         assert_eq!(format!("{error:?}: {error}"), "Full(6 bytes): there is no room to send");
+    }
+
+    #[test]
+    fn who_publishes_at_least_once_is_told_what_to_do_instead() {
+        let error = format!("{}", SendError::PublishAtLeastOnce(Bytes::new()));
+        assert!(error.contains("to each identity") && error.contains("publish at-most-once"), "{error}");
     }
 }

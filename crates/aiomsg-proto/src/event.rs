@@ -20,7 +20,8 @@ pub enum Origin {
     Dialled(DialId),
 }
 
-/// Something that happened to a socket, told by [`Socket::poll_event`](crate::Socket::poll_event).
+/// Something that happened to a socket: what `Socket::events` of an adapter gives, and
+/// [`Socket::poll_event`](crate::Socket::poll_event) of the core.
 ///
 /// [`Event::Connected`] and [`Event::Disconnected`] pair up exactly, unless [`Event::Lagged`] stands between them.
 #[derive(Clone, Debug, PartialEq, Eq)]

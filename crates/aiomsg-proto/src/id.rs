@@ -37,7 +37,8 @@ key! {
 }
 
 key! {
-    /// One address that a socket keeps a connection to, see [`Socket::dial`](crate::Socket::dial).
+    /// One address that a socket keeps a connection to: a call of `Socket::connect` of an adapter, or of
+    /// [`Socket::dial`](crate::Socket::dial) of the core.
     DialId
 }
 

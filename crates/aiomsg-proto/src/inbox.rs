@@ -22,8 +22,10 @@ pub struct Received {
     pub connection: ConnectionId,
     /// The message.
     pub payload: Bytes,
-    /// The message is to be acknowledged, or rejected, by [`Socket::acknowledge`](crate::Socket::acknowledge) or
-    /// [`Socket::reject`](crate::Socket::reject); only with [`Acknowledge::Manual`](crate::Acknowledge::Manual).
+    /// Always `None` with an adapter, which acknowledges what it gives out like this; `Socket::recv_message` gives out what is
+    /// to be acknowledged by hand. Of the core: the message is to be acknowledged, or rejected, by
+    /// [`Socket::acknowledge`](crate::Socket::acknowledge) or [`Socket::reject`](crate::Socket::reject); only with
+    /// [`Acknowledge::Manual`](crate::Acknowledge::Manual).
     pub request: Option<MessageId>,
 }
 

@@ -1,10 +1,12 @@
 //! Binding, connecting, and both undone.
 
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aiomsg_driver::{ConnectError, Socket};
-use aiomsg_proto::{Event, SendMode};
+use aiomsg_proto::{Event, Limit, SendMode};
 
 use crate::support::{
     Adapter, LOCAL, bind, builder, event, free_address, join, pair, round_trip, socket, spawn, within,
@@ -85,7 +87,7 @@ async fn a_port_that_is_taken_is_refused<R: Adapter>() {
     let (first, second) = (socket::<R>(), socket::<R>());
     let address = bind(&first).await;
     let error = second.bind(address).await.expect_err("it is taken");
-    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    assert_eq!(error.kind(), ErrorKind::AddrInUse);
     second.bind(LOCAL).await.expect("others are free");
 }
 
@@ -145,16 +147,40 @@ async fn a_peer_that_is_disconnected_comes_back_if_it_keeps_the_connection<R: Ad
 
 async fn what_is_no_address_is_refused_with_what_was_given<R: Adapter>() {
     let client = socket::<R>();
-    for wrong in ["", "localhost", "127.0.0.1", "127.0.0.1:", ":25000", "127.0.0.1:65536", "host:-1"] {
-        let address = wrong.to_owned();
-        assert_eq!(client.connect(wrong), Err(ConnectError::Address { address }), "{wrong:?}");
+    for wrong in
+        ["", "localhost", "127.0.0.1:", ":25000", "host:-1", "*:25000", "tcp://a:1", "a b:1", "::1:1"]
+    {
+        let refused = client.connect(wrong).expect_err(wrong);
+        assert!(matches!(&refused, ConnectError::Address { address, .. } if address == wrong), "{refused}");
+        let unbound = client.bind(wrong).await.expect_err(wrong);
+        assert_eq!((unbound.kind(), unbound.to_string()), (ErrorKind::InvalidInput, refused.to_string()));
     }
     let address = "127.0.0.1:0";
     assert_eq!(client.connect(address), Err(ConnectError::PortZero { address: address.to_owned() }));
     assert_eq!(client.peer_count(), 0);
     within("closing", client.close()).await;
     assert!(matches!(client.connect("127.0.0.1:1"), Err(ConnectError::Closed(_))));
-    assert!(client.bind(LOCAL).await.is_err());
+    assert_eq!(client.bind(LOCAL).await.map_err(|error| error.kind()), Err(ErrorKind::NotConnected));
+}
+
+/// What can fail before there are peers fails with errors that become those of the system.
+async fn setting_up_fits_into_one_function_of_the_standard_library<R: Adapter>() {
+    async fn set_up<R: Adapter>(prefetch: Limit, bind: Arc<str>, connect: Box<str>) -> io::Result<Socket<R>> {
+        let socket = builder::<R>().prefetch(prefetch).build()?;
+        socket.bind(bind).await?;
+        socket.connect(connect)?;
+        Ok(socket)
+    }
+    let (some, none) = (Limit::new(1, 1), Limit::new(0, 0));
+    for (prefetch, bind, connect) in [(none, LOCAL, "a:1"), (some, "a", "a:1"), (some, LOCAL, "a:0")] {
+        let error = set_up::<R>(prefetch, bind.into(), connect.into()).await.expect_err("it is wrong");
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    }
+    let socket = set_up::<R>(some, LOCAL.into(), "127.0.0.1:1".into()).await.expect("it is right");
+    assert!(!socket.is_closed());
+    let closing = socket.clone();
+    within("closing", closing.close()).await;
+    assert!(socket.is_closed());
 }
 
 async fn a_name_that_is_not_found_is_tried_again<R: Adapter>() {
@@ -211,5 +237,5 @@ async fn a_connect_that_is_not_answered_does_not_hold_up_closing<R: Adapter>() {
 }
 
 on_both! {
-    async port_zero_stands_for_a_free_port_which_is_told, one_socket_has_many_binds_and_many_connects, one_may_connect_before_the_other_binds, a_client_comes_back_when_its_server_is_restarted_on_the_same_port, a_port_that_is_taken_is_refused, unbinding_frees_the_port_at_once_and_leaves_connections_up, disconnecting_an_address_ends_its_connection_for_good, disconnecting_while_nobody_answers_ends_the_attempts, a_peer_that_is_disconnected_comes_back_if_it_keeps_the_connection, what_is_no_address_is_refused_with_what_was_given, a_name_that_is_not_found_is_tried_again, a_name_is_connected_at_whichever_of_its_addresses_answers, a_socket_that_dials_itself_is_told_so, two_that_connect_to_each_other_talk, a_connect_that_is_not_answered_does_not_hold_up_closing;
+    async port_zero_stands_for_a_free_port_which_is_told, one_socket_has_many_binds_and_many_connects, one_may_connect_before_the_other_binds, a_client_comes_back_when_its_server_is_restarted_on_the_same_port, a_port_that_is_taken_is_refused, unbinding_frees_the_port_at_once_and_leaves_connections_up, disconnecting_an_address_ends_its_connection_for_good, disconnecting_while_nobody_answers_ends_the_attempts, a_peer_that_is_disconnected_comes_back_if_it_keeps_the_connection, what_is_no_address_is_refused_with_what_was_given, setting_up_fits_into_one_function_of_the_standard_library, a_name_that_is_not_found_is_tried_again, a_name_is_connected_at_whichever_of_its_addresses_answers, a_socket_that_dials_itself_is_told_so, two_that_connect_to_each_other_talk, a_connect_that_is_not_answered_does_not_hold_up_closing;
 }

@@ -1,7 +1,7 @@
 //! A connection ends: who gets what was not acknowledged, and whose acknowledgement still counts.
 
-use aiomsg_proto::{Event, Receipt, Usage};
-use aiomsg_tests::{numbered, wire};
+use aiomsg_proto::{CloseReason, Config, Event, Receipt, Usage};
+use aiomsg_tests::{Network, Scene, departures, numbered, wire};
 
 use super::support::{
     HELLO, MOMENT, SECOND, acknowledge_from, assert_conserved, at_least_once, held, id, lose, peer,
@@ -209,19 +209,45 @@ fn a_peer_that_is_disconnected_may_acknowledge_until_it_is_gone() {
 
 #[test]
 fn a_peer_that_falls_silent_loses_its_messages_to_another() {
-    let config = aiomsg_proto::Config::default().delivery(aiomsg_proto::DeliveryGuarantee::AtLeastOnce);
+    let config = Config::default().delivery(aiomsg_proto::DeliveryGuarantee::AtLeastOnce);
     let (mut net, server) = server(config.clone());
     let workers = [net.socket(config.clone()), net.socket(config)];
-    net.dial(workers[0], aiomsg_tests::Scene::ADDRESS);
+    net.dial(workers[0], Scene::ADDRESS);
     net.run_for(SECOND);
     net.blackhole(net.wires(server)[0]);
     for message in numbered(10) {
         net.send(server, message).expect("there is room");
     }
-    net.dial(workers[1], aiomsg_tests::Scene::ADDRESS);
+    net.dial(workers[1], Scene::ADDRESS);
     let waited = net.run_until("the other has all", SECOND * 30, |net| net.received(workers[1]).len() == 10);
     assert!(waited < SECOND * 16, "{waited:?}");
     net.run_for(SECOND);
     assert_eq!(held(&net, server), 0);
+    assert_conserved(&net, server);
+}
+
+/// What `Config::max_message` warns of: the limits of both ends have to be the same.
+#[test]
+fn a_message_above_the_limit_of_its_receiver_comes_again_and_again_and_holds_up_what_is_behind_it() {
+    let (mut net, server) = server(at_least_once());
+    let receiver = net.socket(Config::default().max_message(1_000));
+    net.dial(receiver, Scene::ADDRESS);
+    net.run_for(MOMENT);
+    let too_long = |net: &Network| {
+        let reasons = departures(net, receiver);
+        reasons.iter().filter(|reason| matches!(reason, CloseReason::FrameTooLong(_))).count()
+    };
+    for payload in [vec![1; 1_000], vec![2; 1_001], vec![3; 10]] {
+        net.send(server, payload).expect("there is room");
+    }
+    net.run_until("the connection has ended often", SECOND * 1_000, |net| too_long(net) > 10);
+    assert_eq!(net.payloads(receiver), [vec![1; 1_000]]);
+    assert!(held(&net, server) >= 2, "nor does what is behind it get through");
+    assert_conserved(&net, server);
+    // Another one may have them.
+    let larger = net.socket(Config::default());
+    net.dial(larger, Scene::ADDRESS);
+    net.run_until("both arrive", SECOND * 1_000, |net| held(net, server) == 0);
+    assert_eq!(too_long(&net), departures(&net, receiver).len());
     assert_conserved(&net, server);
 }

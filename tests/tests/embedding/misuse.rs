@@ -17,7 +17,9 @@ fn what_is_no_address_is_told() {
     let program = Program::start("mio", &["--bind", "nonsense"]);
     program.end().assert_failure(2, "invalid value 'nonsense' for '--bind <IP:PORT>'");
     let program = Program::start("custom_runtime", &["--bind", "nonsense"]);
-    program.end().assert_failure(1, "\"nonsense\" is not an address; expected HOST:PORT");
+    program
+        .end()
+        .assert_failure(1, "\"nonsense\" is not an address: a host without a port; try nonsense:25000");
 }
 
 #[test]

@@ -23,11 +23,10 @@ use self::capture::Capture;
 use self::passage::Passage;
 use self::settlement::Settlement;
 use self::stats::Watch;
-use crate::address;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::record;
-use crate::socket::{Endpoints, SocketArgs, open};
+use crate::socket::{Endpoints, SocketArgs, open, to_bind, to_connect};
 use crate::stop::Stop;
 
 const EXAMPLES: &str = "\
@@ -109,10 +108,10 @@ struct IdentitiesArgs {
 #[command(next_help_heading = "Addresses")]
 struct FrontArgs {
     /// Accept those who send here; may be repeated. Port 0 is any free one: which one is told on standard error.
-    #[arg(long, value_name = "HOST:PORT", value_parser = address::to_bind, value_delimiter = ',')]
+    #[arg(long, value_name = "HOST:PORT", value_parser = to_bind, value_delimiter = ',')]
     front: Vec<String>,
     /// Connect to one who sends; may be repeated.
-    #[arg(long, value_name = "HOST:PORT", value_parser = address::to_connect, value_delimiter = ',')]
+    #[arg(long, value_name = "HOST:PORT", value_parser = to_connect, value_delimiter = ',')]
     front_connect: Vec<String>,
 }
 
@@ -122,10 +121,10 @@ struct FrontArgs {
 #[command(next_help_heading = "Addresses")]
 struct BackArgs {
     /// Accept those who receive here; may be repeated.
-    #[arg(long, value_name = "HOST:PORT", value_parser = address::to_bind, value_delimiter = ',')]
+    #[arg(long, value_name = "HOST:PORT", value_parser = to_bind, value_delimiter = ',')]
     back: Vec<String>,
     /// Connect to one who receives; may be repeated.
-    #[arg(long, value_name = "HOST:PORT", value_parser = address::to_connect, value_delimiter = ',')]
+    #[arg(long, value_name = "HOST:PORT", value_parser = to_connect, value_delimiter = ',')]
     back_connect: Vec<String>,
 }
 
@@ -152,6 +151,11 @@ fn period(text: &str) -> Result<Duration, String> {
     if period < Duration::from_millis(10) { Err("expected at least 10ms".to_owned()) } else { Ok(period) }
 }
 
+/// Whether it stands for any free port, and so for another one each time.
+fn has_any_port(address: &str) -> bool {
+    address.rsplit_once(':').is_some_and(|(_, port)| port.parse() == Ok(0))
+}
+
 pub(crate) async fn run(args: ProxyArgs, console: Console, stop: Stop) -> Result<(), Failure> {
     let ProxyArgs {
         delivery,
@@ -165,9 +169,17 @@ pub(crate) async fn run(args: ProxyArgs, console: Console, stop: Stop) -> Result
         identities,
         socket,
     } = args;
+    if let Some(same) =
+        front.front.iter().find(|address| back.back.contains(address) && !has_any_port(address))
+    {
+        return Err(Failure::Usage(format!(
+            "--front and --back are both {same}: creators and workers need an address of their own each"
+        )));
+    }
     let capture = capture.map(|path| Capture::start(path, console)).transpose()?;
     let acknowledge = match delivery {
-        PassArg::AtMostOnce => Acknowledge::default(),
+        // About the default; chosen, so that taking messages as in the other cases is no mistake.
+        PassArg::AtMostOnce => Acknowledge::OnTake { at_latest: Some(Duration::from_secs(3)) },
         PassArg::Follow | PassArg::AtLeastOnce => Acknowledge::Manual,
     };
     let linger = socket.linger;

@@ -133,6 +133,11 @@ fn time_that_is_up_has_an_exit_code_of_its_own() {
     let (alone, code) = run(stage, &["send", "--bind", "127.0.0.1:0", "-m", "a", "--timeout", "50ms"]);
     assert_eq!(code, 124);
     assert!(errors(stage, alone).contains("no peer came for 50ms"));
+    let (_other, address) = receiver(stage, &["--count", "1"]);
+    let to = ["send", "--connect", &address, "--to", IDENTITY, "-m", "a", "--timeout", "300ms"];
+    let (sender, code) = run(stage, &to);
+    assert_eq!(code, 124);
+    assert!(errors(stage, sender).contains(&format!("the peer {IDENTITY} did not come for 300ms")));
 
     let (receiver, address) = receiver(stage, &["--count", "2", "--timeout", "300ms"]);
     assert_eq!(run(stage, &["send", "--connect", &address, "-m", "a"]).1, 0);

@@ -67,7 +67,8 @@ pub(crate) fn bind(stage: &mut Stage, arguments: &[&str]) -> (ActorId, String) {
 /// Where a socket of the command listens.
 pub(crate) fn listening(stage: &Stage, actor: ActorId, socket: &str, json: bool) -> String {
     if json {
-        let start = format!("{{\"event\":\"listening\",\"socket\":\"{socket}\",\"address\":\"");
+        let named = if socket.is_empty() { String::new() } else { format!("\"socket\":\"{socket}\",") };
+        let start = format!("{{\"event\":\"listening\",{named}\"address\":\"");
         return stage.wait_note(actor, &start).trim_end_matches("\"}").to_owned();
     }
     stage.wait_note(actor, format!("{socket} listening ").trim_start())

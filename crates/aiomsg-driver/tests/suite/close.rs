@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use aiomsg_driver::Handle;
-use aiomsg_proto::{CloseReport, Closed, Limit, SendError};
+use aiomsg_proto::{Acknowledge, CloseReport, Closed, DeliveryGuarantee, Limit, SendError};
 
 use crate::support::{Style, World, config, message, number};
 
@@ -16,6 +16,25 @@ fn close(world: &World, handle: &Handle) -> (CloseReport, Duration) {
     let handle = handle.clone();
     let report = world.wait("close", async move { handle.close_within(LINGER).await });
     (report, world.now().saturating_duration_since(start))
+}
+
+#[test]
+fn acknowledging_has_an_effect_before_the_socket_is_closed_and_none_after_it() {
+    let world = World::new(1);
+    let (near, far) = world
+        .pair(config().delivery(DeliveryGuarantee::AtLeastOnce), config().acknowledge(Acknowledge::Manual));
+    for n in 0..2 {
+        near.try_send(message(n, 100)).expect("room");
+    }
+    world.settle();
+    let taken = || far.try_recv_message().expect("open").expect("both have arrived");
+    let (early, late) = (taken(), taken());
+    early.acknowledge();
+    close(&world, &far);
+    late.acknowledge();
+    world.settle();
+    let metrics = near.metrics();
+    assert_eq!((metrics.acknowledged.messages, metrics.send_held.messages), (1, 1));
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod gates;
 mod owned;
 mod timer;
 mod wakes;
+mod warnings;
 
 #[path = "../support/mod.rs"]
 mod support;

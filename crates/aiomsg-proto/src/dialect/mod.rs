@@ -7,6 +7,7 @@ pub mod classic;
 pub mod v1;
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use bytes::Bytes;
 
@@ -173,8 +174,9 @@ pub enum GreetingError {
     /// It has no bytes.
     #[error("the first frame is empty")]
     Empty,
-    /// It is longer than any identity and any HELLO.
-    #[error("the first frame is announced with {length} bytes, at most 255 are allowed")]
+    /// It is longer than any identity and any HELLO: the peer speaks another protocol, and its first four bytes were taken
+    /// for a length. The message shows them if they are text.
+    #[error("the peer does not speak aiomsg: {}", Stranger(*length))]
     TooLong {
         /// The announced length in bytes.
         length: u32,
@@ -188,6 +190,22 @@ pub enum GreetingError {
         /// The version that the peer speaks.
         version: u8,
     },
+}
+
+/// What is known of a peer that speaks another protocol: its first four bytes.
+struct Stranger(u32);
+
+impl fmt::Display for Stranger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.0.to_be_bytes();
+        let is_text = |byte: &u8| matches!(byte, b' '..=b'~' | b'\t' | b'\r' | b'\n');
+        match bytes {
+            // A handshake, or the alert with which TLS answers what it does not understand.
+            [0x15 | 0x16, 0x03, ..] => f.write_str("its first bytes look like TLS"),
+            _ if bytes.iter().all(is_text) => write!(f, "it begins with \"{}\"", bytes.escape_ascii()),
+            _ => write!(f, "its first frame is announced with {} bytes, at most 255 are allowed", self.0),
+        }
+    }
 }
 
 impl Greeting {
@@ -226,6 +244,8 @@ fn prefix(payload: &[u8], extra: u32) -> [u8; crate::frame::PREFIX] {
 
 #[cfg(test)]
 mod tests {
+    use alloc::format;
+    use alloc::string::ToString;
     use alloc::vec;
 
     use super::*;
@@ -266,5 +286,27 @@ mod tests {
         hello[0] = 1;
         assert_eq!(decode(&hello), Err(GreetingError::UnknownVersion { version: 2 }));
         assert_eq!(decode(&[0; 256]), Err(GreetingError::TooLong { length: 256 }));
+    }
+
+    #[test]
+    fn who_speaks_something_else_is_told_by_its_first_bytes() {
+        for (bytes, said) in [
+            (*b"GET ", "it begins with \"GET \""),
+            (*b"HTTP", "it begins with \"HTTP\""),
+            (*b"SSH-", "it begins with \"SSH-\""),
+            (*b"\"a\r\n", r#"it begins with "\"a\r\n""#),
+            ([0x16, 0x03, 0x01, 0x02], "its first bytes look like TLS"),
+            ([0x15, 0x03, 0x03, 0x00], "its first bytes look like TLS"),
+            (
+                [0x16, 0x04, 0x01, 0x02],
+                "its first frame is announced with 369361154 bytes, at most 255 are allowed",
+            ),
+            ([0, 0, 1, 0], "its first frame is announced with 256 bytes, at most 255 are allowed"),
+            ([0xff; 4], "its first frame is announced with 4294967295 bytes, at most 255 are allowed"),
+            (*b"HTT\x1b", "its first frame is announced with 1213486107 bytes, at most 255 are allowed"),
+        ] {
+            let error = GreetingError::TooLong { length: u32::from_be_bytes(bytes) };
+            assert_eq!(error.to_string(), format!("the peer does not speak aiomsg: {said}"));
+        }
     }
 }

@@ -23,7 +23,8 @@ use crate::timers::Armed;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Receipt {
-    /// This peer has acknowledged it.
+    /// This peer has acknowledged it. By default its application has taken it then, and has perhaps not done with it; it
+    /// has if the peer is set to [`Acknowledge::Manual`](crate::Acknowledge::Manual).
     Acknowledged {
         /// Who.
         by: Identity,
