@@ -42,8 +42,8 @@ impl Message {
         self.received.request.is_some()
     }
 
-    /// The application has done with it; its sender may forget it. Has no effect after the socket was
-    /// [closed](crate::Socket::close), so do it before: the sender gives the message to another peer then.
+    /// The application has done with it; its sender may forget it. Acknowledge before the socket is
+    /// [closed](crate::Socket::close): afterwards this has no effect, and the sender gives the message to another peer.
     pub fn acknowledge(mut self) {
         acknowledge(&self.shared, &mut self.received);
     }

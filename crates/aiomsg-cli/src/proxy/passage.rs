@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::capture::Capture;
 use super::settlement::Settlement;
-use crate::console::{Console, Remark};
+use crate::console::{Console, Remark, counted};
 use crate::failure::Failure;
 use crate::intake::{Intake, Taken};
 use crate::stop::Stop;
@@ -118,7 +118,8 @@ impl Passage {
         match lost {
             0 => Ok(()),
             _ => Err(Failure::failed(format!(
-                "{lost} messages could not be handed on in time; of these, senders still have those that they sent at-least-once"
+                "{} could not be handed on in time; senders still have what they sent at-least-once",
+                counted(lost, "message")
             ))),
         }
     }

@@ -86,7 +86,7 @@ fn a_proxy_may_be_told_to_acknowledge_at_once() {
     // And then it is lost, which is said.
     assert_eq!(proxy.stop(stage), 1);
     let said = errors(stage, proxy.actor);
-    assert!(said.contains("1 messages could not be handed on") && !said.contains("WARN"), "{said}");
+    assert!(said.contains("1 message could not be handed on") && !said.contains("WARN"), "{said}");
 }
 
 #[test]
