@@ -128,9 +128,8 @@ pub(crate) struct ListenerTask {
 }
 
 impl Shared {
-    pub(crate) fn new(mut core: Socket, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(core: Socket, clock: Arc<dyn Clock>) -> Self {
         let now = clock.now();
-        core.keep_spent();
         Self {
             clock,
             state: Mutex::new(State {
@@ -270,7 +269,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes out what the core has to say and what it has done with, and finds out who is to be woken.
+    /// Takes out what the core has to say, and finds out who is to be woken.
     fn pump(state: &mut State, wakes: &mut Wakes) {
         while let Some(ready) = state.core.poll_ready() {
             state.take_up(ready, wakes);
@@ -290,9 +289,6 @@ impl Shared {
         if !state.woken.is_empty() {
             wakes.append(&mut state.woken);
         }
-        if state.core.has_spent() {
-            state.core.take_spent(&mut wakes.spent);
-        }
     }
 
     #[inline]
@@ -305,10 +301,10 @@ impl Shared {
 }
 
 impl State {
-    /// Whether anybody is to be told of something, or woken, or something is to be dropped.
+    /// Whether anybody is to be told of something, or woken.
     #[inline]
     fn has_output(&self) -> bool {
-        self.core.has_output() || !self.woken.is_empty() || self.core.has_spent() || self.is_due_earlier()
+        self.core.has_output() || !self.woken.is_empty() || self.is_due_earlier()
     }
 
     /// When the timer task is to do something.

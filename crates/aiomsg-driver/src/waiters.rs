@@ -3,9 +3,6 @@
 use std::collections::VecDeque;
 use std::task::Waker;
 
-use bytes::Bytes;
-use smallvec::SmallVec;
-
 /// The place of a task in a [`Waiters`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ticket(u64);
@@ -66,8 +63,6 @@ impl Waiters {
 pub(crate) struct Wakes {
     first: Option<Waker>,
     others: Vec<Waker>,
-    /// What is to be dropped then: this may run code of the application, too.
-    pub(crate) spent: SmallVec<[Bytes; 1]>,
 }
 
 impl Wakes {
@@ -91,12 +86,11 @@ impl Wakes {
 
     #[inline]
     pub(crate) fn wake_all(self) {
-        let Self { first, others, spent } = self;
+        let Self { first, others } = self;
         if let Some(first) = first {
             first.wake();
             others.into_iter().for_each(Waker::wake);
         }
-        drop(spent);
     }
 }
 

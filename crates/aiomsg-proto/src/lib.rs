@@ -179,7 +179,6 @@ mod metrics;
 mod outgoing;
 mod seen;
 mod socket;
-mod spent;
 mod time;
 mod timers;
 

@@ -10,7 +10,6 @@ mod events;
 mod flow;
 mod futures;
 mod gates;
-mod owned;
 mod timer;
 mod wakes;
 mod warnings;

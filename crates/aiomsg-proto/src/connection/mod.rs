@@ -557,7 +557,7 @@ impl Connection {
     }
 
     /// Drops messages that wait and are not `wanted`.
-    pub(crate) fn retain(&mut self, wanted: impl FnMut(&Outgoing) -> bool) {
+    pub(crate) fn retain(&mut self, wanted: impl Fn(&Outgoing) -> bool) {
         self.outbox.retain(self.wire(), wanted);
     }
 

@@ -138,7 +138,7 @@ impl Outbox {
     }
 
     /// Drops messages that wait and are not `wanted`.
-    pub(crate) fn retain(&mut self, wire: Wire, wanted: impl FnMut(&Outgoing) -> bool) {
+    pub(crate) fn retain(&mut self, wire: Wire, wanted: impl Fn(&Outgoing) -> bool) {
         for message in self.take_queue().into_iter().filter(wanted) {
             self.push(wire, message.heading, &message.payload);
         }

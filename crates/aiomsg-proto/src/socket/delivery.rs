@@ -15,7 +15,6 @@ use crate::event::Event;
 use crate::id::{ConnectionId, DeliveryKey, MessageId, ReceiptId};
 use crate::identity::Identity;
 use crate::outgoing::{Heading, Outgoing, Route};
-use crate::spent::Spent;
 use crate::time::Instant;
 use crate::timers::Armed;
 
@@ -102,7 +101,7 @@ impl Deliveries {
     }
 
     /// Binds a message to a connection, and keeps it from now on until it is acknowledged. Returns where it is kept, or
-    /// nothing if it has been acknowledged meanwhile. What was kept of it before is left in its place.
+    /// nothing if it has been acknowledged meanwhile.
     #[inline]
     pub(super) fn bind(
         &mut self,
@@ -116,7 +115,7 @@ impl Deliveries {
             None => self.track(heading, false),
         };
         let delivery = self.table.get_mut(key)?;
-        core::mem::swap(&mut delivery.payload, payload);
+        delivery.payload = core::mem::take(payload);
         if delivery.connection != Some(id) {
             delivery.connection = Some(id);
             delivery.owner = link.identity();
@@ -153,12 +152,10 @@ impl Deliveries {
     }
 
     /// The socket is closed: nothing is awaited any more.
-    pub(super) fn end_all(&mut self, ready: &mut VecDeque<Ready>, spent: &mut Spent) {
+    pub(super) fn end_all(&mut self, ready: &mut VecDeque<Ready>) {
         let keys: Vec<DeliveryKey> = self.table.keys().collect();
         for key in keys {
-            if let Some(delivery) = self.end(key, Receipt::Closed, ready) {
-                spent.push(delivery.payload);
-            }
+            self.end(key, Receipt::Closed, ready);
         }
     }
 }
@@ -345,7 +342,6 @@ impl Socket {
             if let Some(bound) = self.unbind_ended(key, &delivery).filter(|bound| *bound != id) {
                 self.use_window(bound);
             }
-            self.spent.push(delivery.payload);
         }
         self.metrics.acknowledged.add(acknowledged);
         self.release(acknowledged);
@@ -399,13 +395,7 @@ impl Socket {
         let Some(link) = self.links.get_mut(id.0) else { return false };
         let stale = core::mem::take(&mut link.unacknowledged.stale);
         if stale {
-            link.connection.retain(|message| {
-                let wanted = self.deliveries.is_wanted(message);
-                if !wanted {
-                    self.spent.push(message.payload.clone());
-                }
-                wanted
-            });
+            link.connection.retain(|message| self.deliveries.is_wanted(message));
         }
         stale
     }
@@ -420,22 +410,21 @@ impl Socket {
         if let Some(id) = self.unbind_ended(key, &delivery) {
             self.use_window(id);
         }
-        self.spent.push(delivery.payload);
         self.release(dropped);
     }
 
     /// Messages to a peer that did not come back are given up. Returns what they were, without those that it had
     /// acknowledged while a further copy waited.
-    pub(super) fn end_undeliverable(&mut self, messages: VecDeque<Outgoing>) -> Usage {
+    pub(super) fn end_undeliverable(&mut self, messages: &VecDeque<Outgoing>) -> Usage {
         let mut dropped = Usage::default();
         for message in messages {
-            let key = message.heading.delivery;
-            let ended = key.and_then(|key| self.deliveries.end(key, Receipt::Expired, &mut self.ready));
-            if key.is_none() || ended.is_some() {
+            if message
+                .heading
+                .delivery
+                .is_none_or(|key| self.deliveries.end(key, Receipt::Expired, &mut self.ready).is_some())
+            {
                 dropped.add(message.usage());
             }
-            ended.into_iter().for_each(|delivery| self.spent.push(delivery.payload));
-            self.spent.push(message.payload);
         }
         dropped
     }

@@ -254,7 +254,7 @@ impl Socket {
     /// Reports what waited for peers that did not come back in time.
     pub(super) fn expire_departed(&mut self) {
         while let Some((identity, mut peer)) = self.peers.expire(self.now) {
-            let dropped = self.end_undeliverable(peer.take_held());
+            let dropped = self.end_undeliverable(&peer.take_held());
             self.seen.forget_peer(identity);
             if !dropped.is_empty() {
                 self.metrics.dropped_undeliverable.add(dropped);
@@ -366,9 +366,9 @@ impl Socket {
         report.dropped.add(self.router.held);
         self.metrics.dropped_at_close.add(self.router.held);
         self.router.held = Usage::default();
-        let held = self.router.queue.drain(..).chain(self.peers.take_all_held());
-        held.for_each(|message| self.spent.push(message.payload));
-        self.deliveries.end_all(&mut self.ready, &mut self.spent);
+        self.router.queue.clear();
+        self.deliveries.end_all(&mut self.ready);
+        drop(self.peers.take_all_held());
         self.timers.disarm(TimerKey::Close, &mut self.close_timer);
         self.timers.disarm(TimerKey::Departure, &mut self.departure);
         self.standstill.disarm(&mut self.timers);

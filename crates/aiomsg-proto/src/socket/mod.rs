@@ -43,7 +43,6 @@ use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::outgoing::{Heading, Outgoing, Route};
 use crate::seen::SeenMessages;
-use crate::spent::Spent;
 use crate::time::Instant;
 use crate::timers::{Armed, Timers};
 
@@ -130,7 +129,6 @@ pub struct Socket {
     router: Router,
     receiver: Receiver,
     deliveries: Deliveries,
-    spent: Spent,
     standstill: Standstill,
     seen: SeenMessages,
     dials: Dials,
@@ -166,7 +164,6 @@ impl Socket {
             router: Router::default(),
             receiver: Receiver::new(config.receive_buffer),
             deliveries: Deliveries::default(),
-            spent: Spent::default(),
             standstill: Standstill::new(now),
             seen: SeenMessages::new(rng.u64(..)),
             config: Arc::new(config),
@@ -202,11 +199,7 @@ impl Socket {
     /// change, [`SendError::TooLong`], [`SendError::Closed`], and [`SendError::PublishAtLeastOnce`]. The error has the
     /// message.
     pub fn send(&mut self, now: Instant, mut payload: Bytes) -> Result<(), SendError> {
-        match self.send_from(now, &mut payload) {
-            Ok(()) => self.spent.push(payload),
-            Err(refusal) => return Err(refusal.of(payload)),
-        }
-        Ok(())
+        self.send_from(now, &mut payload).map_err(|refusal| refusal.of(payload))
     }
 
     /// As [`send`](Self::send), for who keeps the message until it is accepted, and drops then what is left of it.

@@ -48,26 +48,6 @@ impl Socket {
         self.events.pop()
     }
 
-    /// Keeps the payloads of messages that are done with from now on, for [`take_spent`](Self::take_spent). Without this, they
-    /// are dropped at once.
-    ///
-    /// For who holds a lock around the socket: the memory of a payload may be the application's
-    /// ([`Bytes::from_owner`](bytes::Bytes::from_owner)), which may come back to the socket when it gets that back.
-    pub const fn keep_spent(&mut self) {
-        self.spent.keep();
-    }
-
-    /// Whether [`take_spent`](Self::take_spent) has something.
-    #[inline]
-    pub const fn has_spent(&self) -> bool {
-        !self.spent.is_empty()
-    }
-
-    /// Moves the payloads out that were kept, which is to be done after each step: they count nowhere any more.
-    pub fn take_spent(&mut self, into: &mut impl Extend<bytes::Bytes>) {
-        self.spent.take(into);
-    }
-
     /// When [`handle_timeout`](Self::handle_timeout) must be called, if nothing else is called before.
     #[must_use]
     pub const fn poll_timeout(&self) -> Option<Instant> {

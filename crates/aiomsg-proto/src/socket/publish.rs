@@ -13,7 +13,6 @@ use crate::budget::{Limit, Usage};
 use crate::connection::Connection;
 use crate::id::ConnectionId;
 use crate::outgoing::{Heading, Outgoing, Route};
-use crate::spent::Spent;
 
 /// What is published and not yet given to all who are to have it.
 #[derive(Debug, Default)]
@@ -210,21 +209,19 @@ impl Log {
         subscription: &mut Subscription,
         limit: Limit,
         bytes: usize,
-        spent: &mut Spent,
     ) -> Usage {
         let mut released = Usage::default();
         while !limit.admits(self.waiting(subscription), bytes) {
             let Some(place) = self.next_place(subscription) else { break };
-            let copy = match self.abandon(place, spent) {
+            let copy = match self.abandon(place) {
                 Abandoned::Copy(copy) => copy,
                 Abandoned::Last(copy) => {
                     released.add(copy);
                     copy
                 }
                 Abandoned::Orphan(message) => {
-                    let usage = spent.push_message(message);
-                    released.add(usage);
-                    usage
+                    released.add(message.usage());
+                    message.usage()
                 }
             };
             subscription.missed.add(copy);
@@ -285,7 +282,6 @@ impl Log {
         subscription: &mut Subscription,
         limit: Limit,
         connection: &mut Connection,
-        spent: &mut Spent,
     ) {
         while connection.has_batch_room() {
             let next = self.peek_place(subscription);
@@ -295,7 +291,6 @@ impl Log {
             {
                 subscription.direct_usage.sub(message.usage());
                 connection.push(message.heading, &message.payload);
-                spent.push(message.payload);
                 continue;
             }
             let Some(place) = self.next_place(subscription) else { break };
@@ -327,7 +322,7 @@ impl Log {
     }
 
     /// Notes that a copy was taken to the last byte. Returns what need not be held any more.
-    pub(super) fn handed_over(&mut self, place: Place, spent: &mut Spent) -> Usage {
+    pub(super) fn handed_over(&mut self, place: Place) -> Usage {
         let Some(entry) = self.entries.get_mut(place) else { return Usage::default() };
         entry.handed_over = true;
         entry.copies = entry.copies.saturating_sub(1);
@@ -335,13 +330,13 @@ impl Log {
             return Usage::default();
         }
         let released = entry.message.usage();
-        spent.push(mem::take(&mut entry.message.payload));
+        entry.message.payload = bytes::Bytes::new();
         self.entries.retire(place);
         released
     }
 
     /// Gives up a copy that was not handed over.
-    pub(super) fn abandon(&mut self, place: Place, spent: &mut Spent) -> Abandoned {
+    pub(super) fn abandon(&mut self, place: Place) -> Abandoned {
         let Some(entry) = self.entries.get_mut(place) else { return Abandoned::Copy(Usage::default()) };
         entry.copies = entry.copies.saturating_sub(1);
         if entry.copies > 0 {
@@ -351,7 +346,7 @@ impl Log {
         let emptied = Outgoing { payload: bytes::Bytes::new(), ..entry.message };
         let message = mem::replace(&mut entry.message, emptied);
         self.entries.retire(place);
-        if handed_over { Abandoned::Last(spent.push_message(message)) } else { Abandoned::Orphan(message) }
+        if handed_over { Abandoned::Last(message.usage()) } else { Abandoned::Orphan(message) }
     }
 }
 

@@ -118,15 +118,12 @@ impl Socket {
         let tracked = self.is_tracked(message.heading);
         let Some(link) = self.links.get_mut(id.0) else { return };
         if !self.router.log.has_waiting(&link.subscription) {
-            self.push_to(id, message.heading, &mut message.payload);
-            return self.spent.push(message.payload);
+            return self.push_to(id, message.heading, &mut message.payload);
         }
         if tracked {
             let mut kept = message.payload.clone();
-            let bound = self.deliveries.bind(id, link, &mut message.heading, &mut kept).is_some();
-            self.spent.push(kept);
-            if !bound {
-                return self.spent.push(message.payload);
+            if self.deliveries.bind(id, link, &mut message.heading, &mut kept).is_none() {
+                return;
             }
         }
         self.router.log.push_direct(&mut link.subscription, message);
@@ -146,8 +143,6 @@ impl Socket {
             };
             if self.deliveries.is_wanted(&message) {
                 self.push_behind(id, message);
-            } else {
-                self.spent.push(message.payload);
             }
         }
     }
@@ -225,10 +220,7 @@ impl Socket {
                 }
                 self.mark_all_ready(woken);
             }
-            Err(missed_by_all) => {
-                self.release(missed_by_all.usage());
-                self.spent.push(missed_by_all.payload);
-            }
+            Err(missed_by_all) => self.release(missed_by_all.usage()),
         }
         true
     }
@@ -260,8 +252,7 @@ impl Socket {
         match self.config.slow_peer {
             SlowPeer::DropNewest => self.router.log.stop(id, &mut link.subscription),
             SlowPeer::DropOldest => {
-                let released =
-                    self.router.log.drop_oldest(id, &mut link.subscription, limit, bytes, &mut self.spent);
+                let released = self.router.log.drop_oldest(id, &mut link.subscription, limit, bytes);
                 self.release(released);
             }
             SlowPeer::Disconnect | SlowPeer::Block(_) => self.abort(id, CloseReason::SlowPeer),
@@ -276,7 +267,7 @@ impl Socket {
             return;
         }
         let link = &mut *link;
-        self.router.log.feed(id, &mut link.subscription, limit, &mut link.connection, &mut self.spent);
+        self.router.log.feed(id, &mut link.subscription, limit, &mut link.connection);
         let waited_for = link.blocking_until.take().is_some();
         if let Some(dropped) = self.router.log.recover(id, &mut link.subscription, limit) {
             self.metrics.dropped_slow_peer.add(dropped);
@@ -332,7 +323,6 @@ impl Socket {
                     let (heading, mut payload) = (message.heading, core::mem::take(&mut message.payload));
                     self.push_to(id, heading, &mut payload);
                     self.router.queue.pop_front();
-                    self.spent.push(payload);
                 }
             }
             SendMode::Publish => while self.publish_front(false) {},
@@ -345,8 +335,7 @@ impl Socket {
             if self.deliveries.is_wanted(message) {
                 return Some(message.payload.len());
             }
-            let acknowledged = self.router.queue.pop_front();
-            acknowledged.into_iter().for_each(|message| self.spent.push(message.payload));
+            self.router.queue.pop_front();
         }
         None
     }
@@ -364,7 +353,7 @@ impl Socket {
         self.metrics.handed_over.add(settled.usage);
         let mut released = settled.released;
         for place in settled.copies {
-            released.add(self.router.log.handed_over(place, &mut self.spent));
+            released.add(self.router.log.handed_over(place));
         }
         self.release(released);
     }
@@ -404,14 +393,13 @@ impl Socket {
         let mut any = VecDeque::new();
         for message in messages {
             if !self.deliveries.is_wanted(&message) {
-                self.spent.push(message.payload);
                 continue;
             }
             self.deliveries.unbind(&message);
             match message.heading.route {
                 Route::Direct => direct.push_back(message),
                 Route::Any => any.push_back(message),
-                Route::Copy(place) => match self.router.log.abandon(place, &mut self.spent) {
+                Route::Copy(place) => match self.router.log.abandon(place) {
                     Abandoned::Orphan(message) => any.push_back(message),
                     Abandoned::Copy(copy) => self.metrics.dropped_peer_left.add(copy),
                     Abandoned::Last(copy) => {
