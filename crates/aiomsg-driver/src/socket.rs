@@ -255,6 +255,9 @@ impl<R> Socket<R> {
     /// Ready when the message is accepted, which is at once unless the send buffer is full; then it waits for room,
     /// first come, first served.
     ///
+    /// A payload may be dropped while the socket is locked. If it has an owner of yours (`Bytes::from_owner`), that must
+    /// not use the socket when it is dropped, nor wait for somebody who does.
+    ///
     /// # Errors
     /// [`SendError::TooLong`], [`SendError::Closed`], [`SendError::PublishAtLeastOnce`] if the socket publishes
     /// at-least-once, and [`SendError::WouldDeadlock`] if there is no room and the application takes nothing of what

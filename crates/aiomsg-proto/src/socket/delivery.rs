@@ -143,12 +143,17 @@ impl Deliveries {
     fn end(&mut self, key: DeliveryKey, receipt: Receipt, ready: &mut VecDeque<Ready>) -> Option<Delivery> {
         let delivery = self.table.remove(key)?;
         if delivery.receipt {
-            self.receipts.push_back((ReceiptId(key), receipt));
-            if !core::mem::replace(&mut self.announced, true) {
-                ready.push_back(Ready::Receipt);
-            }
+            self.tell(key, receipt, ready);
         }
         Some(delivery)
+    }
+
+    #[cold]
+    fn tell(&mut self, key: DeliveryKey, receipt: Receipt, ready: &mut VecDeque<Ready>) {
+        self.receipts.push_back((ReceiptId(key), receipt));
+        if !core::mem::replace(&mut self.announced, true) {
+            ready.push_back(Ready::Receipt);
+        }
     }
 
     /// The socket is closed: nothing is awaited any more.
@@ -418,11 +423,8 @@ impl Socket {
     pub(super) fn end_undeliverable(&mut self, messages: &VecDeque<Outgoing>) -> Usage {
         let mut dropped = Usage::default();
         for message in messages {
-            if message
-                .heading
-                .delivery
-                .is_none_or(|key| self.deliveries.end(key, Receipt::Expired, &mut self.ready).is_some())
-            {
+            let mut end = |key| self.deliveries.end(key, Receipt::Expired, &mut self.ready);
+            if message.heading.delivery.is_none_or(|key| end(key).is_some()) {
                 dropped.add(message.usage());
             }
         }
