@@ -255,8 +255,8 @@ impl<R> Socket<R> {
     /// Ready when the message is accepted, which is at once unless the send buffer is full; then it waits for room,
     /// first come, first served.
     ///
-    /// A payload may be dropped while the socket is locked. If it has an owner of yours (`Bytes::from_owner`), that must
-    /// not use the socket when it is dropped, nor wait for somebody who does.
+    /// Payloads, however they are sent, may be dropped while the socket is locked. If one has an owner of yours
+    /// (`Bytes::from_owner`), that must not use the socket when it is dropped, nor wait for somebody who does.
     ///
     /// # Errors
     /// [`SendError::TooLong`], [`SendError::Closed`], [`SendError::PublishAtLeastOnce`] if the socket publishes
@@ -377,7 +377,7 @@ impl<R> Socket<R> {
     }
 
     /// As [`recv_message`](Self::recv_message), if a message is there; for
-    /// [`Acknowledge::Manual`](aiomsg_proto::Acknowledge::Manual) as well.
+    /// [`Acknowledge::Manual`] as well.
     ///
     /// # Errors
     /// [`Closed`] when the socket is closed and all that came before was taken.

@@ -455,7 +455,7 @@ impl Socket {
     }
 
     /// What became of a message that was sent by [`send_with_receipt`](Self::send_with_receipt), each once.
-    /// [`Ready::Receipt`](super::Ready::Receipt) tells that there is one.
+    /// [`Ready::Receipt`] tells that there is one.
     #[must_use]
     pub fn poll_receipt(&mut self) -> Option<(ReceiptId, Receipt)> {
         self.deliveries.announced = self.deliveries.receipts.len() > 1;
