@@ -4,12 +4,29 @@ use core::time::Duration;
 
 use aiomsg_proto::{Config, Event, Limit, Ready, SendError, SendMode, SlowPeer};
 use aiomsg_tests::company::{HELLO, MOMENT, peer as subscriber, peer_of, server};
-use aiomsg_tests::{Network, RawId, departures, wire};
+use aiomsg_tests::{Network, NodeId, RawId, departures, wire};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn got(net: &Network, raw: RawId) -> Vec<usize> {
     wire::v1_payloads(net.bytes(raw)).iter().map(Vec::len).collect()
+}
+
+/// Of a subscriber that does not read, one or two are being written, ten wait, and it misses the rest.
+fn fall_behind(net: &mut Network, server: NodeId) {
+    for _ in 0..13 {
+        net.send(server, vec![7; 100_000]).expect("there is room");
+        net.run_for(MOMENT);
+    }
+}
+
+/// Has a slow one read until it gets again what is published.
+fn read_until_it_follows(net: &mut Network, server: NodeId, slow: RawId) {
+    net.set_reading(slow, true);
+    net.run_until("it follows again", SECOND * 60, |net| {
+        net.events(server).iter().any(|(_, event)| matches!(event, Event::SlowPeerRecovered { .. }))
+    });
+    net.set_reading(slow, false);
 }
 
 /// `DropNewest`. A subscriber falls behind, misses some, reads until it follows again with some still waiting, and the next
@@ -20,21 +37,13 @@ fn what_a_subscriber_misses_right_after_it_has_recovered_is_not_taken_from_anoth
     let (mut net, server) = server(config);
     let slow = peer_of(&mut net, 1, 50_000, false);
     let fast = subscriber(&mut net, 2);
-    // One or two are being written, ten wait, and it misses the rest.
-    for _ in 0..13 {
-        net.send(server, vec![7; 100_000]).expect("there is room");
-        net.run_for(MOMENT);
-    }
+    fall_behind(&mut net, server);
     // A third one, to which something is being written, and with nothing in its queue. It does not read for a while.
     let third = peer_of(&mut net, 3, 1_000, false);
     net.send(server, vec![5; 2_000]).expect("there is room");
     net.run_for(MOMENT);
     // The slow one reads until it follows again.
-    net.set_reading(slow, true);
-    net.run_until("it follows again", SECOND * 60, |net| {
-        net.events(server).iter().any(|(_, event)| matches!(event, Event::SlowPeerRecovered { .. }))
-    });
-    net.set_reading(slow, false);
+    read_until_it_follows(&mut net, server, slow);
     // About 400,000 bytes wait there, so there is no room for this one.
     net.send(server, vec![9; 700_000]).expect("there is room");
     net.run_for(MOMENT);
@@ -59,20 +68,13 @@ fn what_a_subscriber_misses_right_after_it_has_recovered_does_not_reach_another_
     let config = Config::default().send_mode(SendMode::Publish).peer_queue(Limit::new(100, 1_000_000));
     let (mut net, server) = server(config);
     let slow = peer_of(&mut net, 1, 50_000, false);
-    for _ in 0..13 {
-        net.send(server, vec![7; 100_000]).expect("there is room");
-        net.run_for(MOMENT);
-    }
+    fall_behind(&mut net, server);
     let third = peer_of(&mut net, 3, 1_000, false);
     let fourth = peer_of(&mut net, 4, 1_000, false);
     net.send(server, vec![5; 2_000]).expect("there is room");
     net.run_for(MOMENT);
     net.send(server, vec![6; 10]).expect("there is room");
-    net.set_reading(slow, true);
-    net.run_until("it follows again", SECOND * 60, |net| {
-        net.events(server).iter().any(|(_, event)| matches!(event, Event::SlowPeerRecovered { .. }))
-    });
-    net.set_reading(slow, false);
+    read_until_it_follows(&mut net, server, slow);
     net.send(server, vec![9; 700_000]).expect("there is room");
     net.run_for(MOMENT);
     for raw in [slow, third, fourth] {
