@@ -75,6 +75,11 @@ pub(crate) struct SocketArgs {
     pub(crate) linger: Duration,
 }
 
+/// The time between our heartbeats, for who allows so much silence of its peers.
+fn heartbeat_interval(timeout: Duration) -> Duration {
+    (timeout / HEARTBEATS).min(LONGEST_INTERVAL)
+}
+
 /// A time of silence that is long enough for [`HEARTBEATS`], of a millisecond and more.
 fn silence(text: &str) -> Result<Duration, String> {
     let span = humantime::parse_duration(text).map_err(|error| error.to_string())?;
@@ -159,7 +164,7 @@ impl SocketArgs {
         let builder = Socket::builder()
             .dialect(self.dialect.into())
             .heartbeat_timeout(self.heartbeat_timeout)
-            .heartbeat_interval((self.heartbeat_timeout / HEARTBEATS).min(LONGEST_INTERVAL))
+            .heartbeat_interval(heartbeat_interval(self.heartbeat_timeout))
             .connect_timeout(self.connect_timeout)
             .linger(self.linger);
         match identity {
@@ -303,4 +308,18 @@ fn cannot_bind(address: &str, error: &io::Error) -> Failure {
         _ => "",
     };
     Failure::failed(format!("{error}{hint}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heartbeats_go_out_as_often_as_peers_expect_however_patient_we_are() {
+        for (timeout, interval) in [(3, 1), (15_000, 5_000), (3_600_000, 5_000)]
+            .map(|(timeout, interval)| (Duration::from_millis(timeout), Duration::from_millis(interval)))
+        {
+            assert_eq!(heartbeat_interval(timeout), interval, "{timeout:?}");
+        }
+    }
 }
