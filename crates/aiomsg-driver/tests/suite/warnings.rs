@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use aiomsg_driver::Handle;
 use aiomsg_proto::{Acknowledge, Config};
@@ -94,5 +95,27 @@ fn acknowledging_by_hand_is_not_warned_of_where_it_was_chosen_when_to_acknowledg
         for take in WAYS {
             assert_eq!(said_when_taking(config().acknowledge(chosen), take), [""; 0], "{chosen:?}");
         }
+    }
+}
+
+#[test]
+fn a_socket_that_is_dropped_with_messages_that_were_not_sent_is_warned_of() {
+    for (sent, closed, warned) in [(2, false, true), (0, false, false), (2, true, false)] {
+        let log = Log::default();
+        with_default(log.clone(), || {
+            let world = World::new(1);
+            let socket = world.socket(config());
+            for _ in 0..sent {
+                socket.try_send("unsent").expect("room");
+            }
+            if closed {
+                let closing = socket.clone();
+                world.wait("close", async move { closing.close_within(Duration::ZERO).await });
+            }
+            drop(socket);
+            world.settle();
+        });
+        let said = log.texts();
+        assert_eq!(said.iter().any(|text| text.contains("unsent")), warned, "{sent} {closed}: {said:?}");
     }
 }
