@@ -156,6 +156,40 @@ fn a_peer_listening_twice_is_connected_once() {
     only_wire(&net, lesser, greater);
 }
 
+/// A connection of a peer is read to its end before what the peer has sent on later ones, although those, too, are ended
+/// before their turn comes.
+#[test]
+fn dialling_anew_again_and_again_keeps_the_order_of_what_the_peer_sent() {
+    const PEER: Identity = Identity::from_bytes([0xee; 16]);
+    let mut net = Network::new(6);
+    let client = net.socket(Config::default().receive_buffer(Limit::new(4, 1_000)));
+    net.set_taking(client, Taking::Nothing);
+    net.listen_raw("peer");
+    // The first connection cannot be read to its end, and leaves room that others may use.
+    let messages = numbered(13);
+    let mut rest = messages.as_slice();
+    for count in [10, 1, 1, 1] {
+        let dial = net.dial(client, "peer");
+        net.run_for(MILLISECOND * 10);
+        let raw = net.accept("peer").expect("it was dialled");
+        net.write(raw, wire::hello(PEER));
+        let (batch, later) = rest.split_at(count);
+        for message in batch {
+            net.write(raw, wire::data(message));
+        }
+        net.finish(raw);
+        rest = later;
+        net.run_for(MILLISECOND * 10);
+        net.command(client, |socket, now| socket.undial(now, dial));
+    }
+    net.run_for(MILLISECOND * 10);
+    assert_eq!(net.wires(client).len(), 4, "each waits for its turn");
+    net.set_taking(client, Taking::All);
+    net.run_for(SECOND);
+    assert_eq!(net.payloads(client), messages);
+    assert_eq!(net.wires(client).len(), 0, "all have ended");
+}
+
 /// Both connect to each other. It is for the peer to end the connection that we made. It does not, so after a second we close
 /// our half of it, which our driver is to be told.
 #[test]

@@ -506,7 +506,10 @@ impl Connection {
     /// must not read.
     pub fn wants_read(&self, buffered: &[u8]) -> usize {
         match self.phase {
-            Phase::Introducing { .. } | Phase::Introduced => HANDSHAKE_READ.saturating_sub(buffered.len()),
+            Phase::Introducing { .. } => HANDSHAKE_READ.saturating_sub(buffered.len()),
+            // Whoever has sent nothing further may be seen to leave. Of others, what they have sent is to be taken first.
+            Phase::Introduced if buffered.is_empty() => HANDSHAKE_READ,
+            Phase::Introduced => 0,
             Phase::Open | Phase::Yielding { .. } | Phase::Finishing { .. } => OPEN_READ,
         }
     }
@@ -602,6 +605,11 @@ impl Connection {
 
     pub(crate) fn is_introducing(&self) -> bool {
         matches!(self.phase, Phase::Introducing { .. })
+    }
+
+    /// The peer has not been told that it is accepted, so nothing can be lost of it.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        self.is_introducing() || self.phase == Phase::Introduced && self.role == Role::Accepted
     }
 
     /// Whether the peer has sent something behind its introduction, so that it takes this connection for open.

@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use super::Socket;
+use super::link::Link;
 use crate::config::DuplicateIdentity;
 use crate::dialect::Greeting;
 use crate::error::CloseReason;
@@ -104,16 +105,29 @@ impl Socket {
     }
 
     /// Keeps a newcomer until the holder of its identity is gone; at the latest until then, if the holder is asked for
-    /// a sign of life. Of several newcomers the latest stays.
+    /// a sign of life. Of several newcomers that are to stay, the latest does.
     fn wait_for_holder(&mut self, id: ConnectionId, identity: Identity, until: Option<Instant>) {
         if let Some(link) = self.links.get_mut(id.0) {
             link.waits_for_holder = until;
         }
-        let earlier = self.peers.get_mut(identity).and_then(|peer| peer.newcomer.replace(id));
+        let Some(peer) = self.peers.get_mut(identity) else { return };
+        let stays = |id: ConnectionId| self.links.get(id.0).is_some_and(|link| link.ending.is_none());
+        let earlier = peer.newcomers.back().copied().filter(|newcomer| stays(*newcomer));
+        if earlier.is_some() {
+            peer.newcomers.pop_back();
+        }
+        peer.newcomers.push_back(id);
         if let Some(earlier) = earlier {
             self.abort(earlier, CloseReason::DuplicateIdentity);
         }
         self.rearm(id);
+    }
+
+    /// Whether a connection waits for the holder of its identity to be gone.
+    pub(super) fn waits_for_turn(&self, id: ConnectionId) -> bool {
+        let identity = self.links.get(id.0).and_then(Link::identity);
+        let peer = identity.and_then(|identity| self.peers.get(identity));
+        peer.is_some_and(|peer| peer.newcomers.contains(&id))
     }
 
     /// The holder of an identity is alive: whoever waits for its place is refused.
@@ -122,9 +136,8 @@ impl Socket {
         if link.probed_until.take().is_none() {
             return;
         }
-        let identity = link.identity();
-        let newcomer = identity.and_then(|identity| self.peers.get_mut(identity)?.newcomer.take());
-        if let Some(newcomer) = newcomer {
+        let peer = link.identity().and_then(|identity| self.peers.get_mut(identity));
+        for newcomer in peer.map(|peer| core::mem::take(&mut peer.newcomers)).into_iter().flatten() {
             self.abort(newcomer, CloseReason::DuplicateIdentity);
         }
     }

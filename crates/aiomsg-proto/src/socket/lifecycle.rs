@@ -111,12 +111,14 @@ impl Socket {
         self.mark_ready(id);
     }
 
-    /// Ends a connection when what is being written to it is written and what the peer has sent is read.
+    /// Ends a connection when what is being written to it is written and what the peer has sent is read. One that waits
+    /// for the holder of its identity is read in its turn, or what came later would be given out first.
     pub(super) fn finish(&mut self, id: ConnectionId, reason: CloseReason) {
+        let waits = self.waits_for_turn(id) && !self.is_finishing();
         let Some(link) = self.links.get_mut(id.0).filter(|link| link.ending.is_none()) else { return };
-        if link.connection.is_introducing() {
+        if link.connection.is_unanswered() {
             link.dead = true;
-        } else {
+        } else if !waits {
             link.connection.finish(self.now);
         }
         self.unroute(id, reason);
@@ -224,16 +226,14 @@ impl Socket {
     /// on.
     fn vacate(&mut self, identity: Identity, id: ConnectionId) {
         let Some(peer) = self.peers.get_mut(identity) else { return };
-        if peer.newcomer == Some(id) {
-            peer.newcomer = None;
-        }
+        peer.newcomers.retain(|newcomer| *newcomer != id);
         if peer.connection != Some(id) {
             return;
         }
-        let newcomer = peer.newcomer.take();
+        let newcomer = peer.newcomers.pop_front();
         self.peers.depart(identity, self.now + self.config.peer_retention);
         if let Some(newcomer) = newcomer {
-            self.open(newcomer);
+            self.take_turn(newcomer, identity);
         }
         if self.peers.holder(identity).is_some() {
             return;
@@ -242,6 +242,18 @@ impl Socket {
         for dial in parked_on(&self.dials, identity) {
             self.start_dial(dial);
         }
+    }
+
+    /// The holder that a connection has waited for is gone: it opens, or is read to its end.
+    fn take_turn(&mut self, id: ConnectionId, identity: Identity) {
+        let Some(link) = self.links.get_mut(id.0) else { return };
+        if link.ending.is_none() {
+            return self.open(id);
+        }
+        link.connection.finish(self.now);
+        self.peers.arrive(identity, id);
+        self.mark_ready(id);
+        self.rearm(id);
     }
 
     pub(super) fn arm_departure(&mut self) {

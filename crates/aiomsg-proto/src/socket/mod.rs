@@ -335,7 +335,8 @@ impl Socket {
 
     /// Stops keeping a connection for `dial`. One that is up is ended: what is being written is finished, what waits
     /// goes to other peers, and what the peer has sent is read. It is gone after [`Config::heartbeat_timeout`] at the
-    /// latest, whatever the peer does. False if there is no such dial.
+    /// latest, whatever the peer does; if an earlier connection of that peer has not ended yet, this one is read when
+    /// that is gone, and has as long from then on. False if there is no such dial.
     pub fn undial(&mut self, now: Instant, dial: DialId) -> bool {
         self.advance(now);
         let Some(mut gone) = self.dials.remove(dial.0) else { return false };

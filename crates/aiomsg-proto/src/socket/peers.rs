@@ -17,8 +17,9 @@ const MAX_DEPARTED: usize = 65_536;
 pub(super) struct Peer {
     /// The connection that has this identity.
     pub(super) connection: Option<ConnectionId>,
-    /// The latest connection that shows this identity, too, and waits for the holder.
-    pub(super) newcomer: Option<ConnectionId>,
+    /// Connections that show this identity, too, and wait for the holder to be gone, in the order of their turns: those
+    /// that are to end but have something to be read, then the latest that is to stay.
+    pub(super) newcomers: VecDeque<ConnectionId>,
     /// Until when its return is awaited.
     departed_until: Option<Instant>,
     /// Messages to it that wait for its return.
