@@ -277,6 +277,10 @@ impl<R: Runtime> Runtime for Watched<R> {
         R::current().map(Self::new)
     }
 
+    fn id(&self) -> Option<u64> {
+        self.runtime.id()
+    }
+
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let names = self.names.clone();
         let mut task = Box::pin(task);

@@ -39,9 +39,9 @@
 //! ```
 //!
 //! `send` only lines a message up, as it will be written, under the lock, and wakes the connection's task if that was
-//! idle. That task takes a batch of messages and writes it without the lock, reads, and hands what it read to the core in
-//! one step. `recv` takes over all that has arrived at once, and cuts it off message by message. State changes under the
-//! lock; tasks are woken when it is released.
+//! idle; of several that are woken together, the first serves all. That task takes a batch of messages and writes it
+//! without the lock, reads, and hands what it read to the core in one step. `recv` takes over all that has arrived at
+//! once, and cuts it off message by message. State changes under the lock; tasks are woken when it is released.
 //!
 //! # The types
 //!
@@ -65,6 +65,7 @@ mod events;
 mod guide;
 mod handle;
 mod io;
+mod leader;
 mod link;
 mod message;
 mod reader;

@@ -10,8 +10,9 @@ use aiomsg_proto::{Batch, CloseReason, ConnectionId, Instant, LinkState};
 use smallvec::SmallVec;
 
 use crate::io::Link;
+use crate::leader::Member;
 use crate::reader::Reader;
-use crate::shared::{READ_AHEAD, Shared, State};
+use crate::shared::{LinkTurn, READ_AHEAD, Shared, State};
 
 /// Rounds of reading and writing in one poll, at most; then other tasks get their turn.
 const ROUNDS: usize = 16;
@@ -36,6 +37,8 @@ pub struct LinkDriver<L> {
     /// What the application had done when reading was last not put off for it.
     taking: u64,
     half_closed: bool,
+    /// As this it is woken by the core, if not by itself.
+    member: Option<Arc<Member>>,
     /// The core has been told that the connection is gone.
     ended: bool,
 }
@@ -72,8 +75,15 @@ impl<L: Link> LinkDriver<L> {
             wrote: false,
             taking: 0,
             half_closed: false,
+            member: None,
             ended: false,
         }
+    }
+
+    /// This one, woken together with others for what the core asks for. The link wakes the task.
+    pub(crate) fn woken_as(mut self, member: Arc<Member>) -> Self {
+        self.member = Some(member);
+        self
     }
 
     /// Whether reading is put off until the application has taken what there is. The task is woken then.
@@ -84,15 +94,14 @@ impl<L: Link> LinkDriver<L> {
 
     /// Tells the core what was done, and asks what to do: all in one step, unless neither side has anything new.
     fn consult(&mut self, turn: &mut Turn<'_, '_>) {
-        let Self { shared, id, batch, reader, advice, read, wrote, .. } = self;
+        let Self { shared, id, batch, reader, advice, read, wrote, member, .. } = self;
         let id = *id;
         let consult = |state: &mut State| {
-            let link = state.link(id, turn.cx.waker());
-            if !*read && !*wrote && link.idle {
+            let link = state.link(id, turn.cx.waker(), member.as_ref());
+            if !*read && !*wrote && link.turn == LinkTurn::Over {
                 return;
             }
-            // Not idle meanwhile, so that what is asked about here does not wake us again.
-            link.idle = false;
+            link.turn = LinkTurn::Taken;
             let now = state.note_time(*turn.now.get_or_insert_with(|| shared.now()));
             if core::mem::take(wrote) {
                 state.core.handle_transmitted(now, id, batch);
@@ -245,6 +254,9 @@ impl<L: Link + Unpin> Future for LinkDriver<L> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
+        if this.ended {
+            return Poll::Ready(());
+        }
         let mut turn = Turn { cx, now: None, dry: false };
         for _ in 0..ROUNDS {
             match this.round(&mut turn) {

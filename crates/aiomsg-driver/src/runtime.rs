@@ -33,6 +33,12 @@ pub trait Runtime: Clock + Clone + 'static {
     /// The runtime that the caller is in, if there is one.
     fn current() -> Option<Self>;
 
+    /// A number that no other runtime has which is there at the same time. Connections that are woken together are then
+    /// served by one task, if they have the same. `None`, the default: each is served by its own.
+    fn id(&self) -> Option<u64> {
+        None
+    }
+
     /// Starts a task that runs until it is done, whoever is interested in it.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static);
 

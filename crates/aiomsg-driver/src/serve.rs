@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::acceptor::{Acceptor, Gate};
 use crate::dialer::Dialer;
+use crate::leader::LeadingTask;
 use crate::link::LinkDriver;
 use crate::runtime::{Listener, Runtime, connect};
 
@@ -55,6 +56,9 @@ pub(crate) async fn accept<R: Runtime>(runtime: R, acceptor: Acceptor, mut liste
 /// Serves a connection, if the core takes it on.
 fn spawn<R: Runtime>(runtime: &R, driver: Option<LinkDriver<R::Link>>) {
     if let Some(driver) = driver {
-        runtime.spawn(driver);
+        match runtime.id() {
+            Some(id) => runtime.spawn(LeadingTask::new(id, |member| driver.woken_as(member))),
+            None => runtime.spawn(driver),
+        }
     }
 }

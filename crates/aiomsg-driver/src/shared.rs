@@ -25,6 +25,7 @@ use rustc_hash::FxHashMap;
 use crate::buffers::Buffers;
 use crate::events::EventLog;
 use crate::io::Clock;
+use crate::leader::{LinkWaker, Member};
 use crate::receipt::ReceiptState;
 use crate::waiters::{Waiters, Wakes};
 
@@ -103,13 +104,23 @@ pub(crate) struct ListenerId(pub(crate) u64);
 /// The task that serves a connection.
 #[derive(Debug)]
 pub(crate) struct LinkTask {
-    waker: Waker,
-    /// It has done all that the core asked for, and is to be told of more.
-    pub(crate) idle: bool,
+    waker: LinkWaker,
+    pub(crate) turn: LinkTurn,
     /// It is among those that are put off.
     put_off: bool,
     /// It is read once, whatever the application does.
     overdue: bool,
+}
+
+/// How far the task of a connection has come with what the core asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LinkTurn {
+    /// It has done all, and is to be told of more.
+    Over,
+    /// It has been told.
+    Due,
+    /// It does what there is, and will ask for more.
+    Taken,
 }
 
 /// The task that serves a dial.
@@ -326,16 +337,26 @@ impl State {
         }
     }
 
-    /// What is known of the task of a connection.
-    pub(crate) fn link(&mut self, id: ConnectionId, waker: &Waker) -> &mut LinkTask {
+    /// What is known of the task of a connection, which is woken as `member` or, if it is none, by `waker`.
+    pub(crate) fn link(
+        &mut self,
+        id: ConnectionId,
+        waker: &Waker,
+        member: Option<&Arc<Member>>,
+    ) -> &mut LinkTask {
         let link = self.links.entry(id).or_insert_with(|| LinkTask {
-            waker: waker.clone(),
-            idle: false,
+            waker: member.map_or_else(
+                || LinkWaker::Alone(waker.clone()),
+                |member| LinkWaker::Together(member.clone()),
+            ),
+            turn: LinkTurn::Taken,
             put_off: false,
             overdue: false,
         });
-        if !link.waker.will_wake(waker) {
-            link.waker.clone_from(waker);
+        if let LinkWaker::Alone(own) = &mut link.waker
+            && !own.will_wake(waker)
+        {
+            own.clone_from(waker);
         }
         link
     }
@@ -343,7 +364,7 @@ impl State {
     /// The task of a connection has done what there was to do.
     pub(crate) fn rest(&mut self, id: ConnectionId) {
         if let Some(link) = self.links.get_mut(&id) {
-            link.idle = true;
+            link.turn = LinkTurn::Over;
         }
     }
 
@@ -388,7 +409,7 @@ impl State {
         for id in self.put_off.drain(..) {
             if let Some(link) = self.links.get_mut(&id) {
                 link.put_off = false;
-                self.woken.push(link.waker.clone());
+                self.woken.push(link.waker.own_task());
             }
         }
     }
@@ -408,10 +429,15 @@ impl State {
     fn take_up(&mut self, ready: Ready, wakes: &mut Wakes) {
         match ready {
             Ready::Connection(id) => {
-                if let Some(link) = self.links.get_mut(&id)
-                    && core::mem::take(&mut link.idle)
-                {
-                    wakes.push(link.waker.clone());
+                let Some(link) = self.links.get_mut(&id) else { return };
+                match link.turn {
+                    LinkTurn::Over => {
+                        link.turn = LinkTurn::Due;
+                        wakes.push(link.waker.any_task());
+                    }
+                    // The task that was to serve it does not come to that, perhaps since something keeps its thread.
+                    LinkTurn::Due => wakes.push(link.waker.own_task()),
+                    LinkTurn::Taken => {}
                 }
             }
             Ready::Dial(id) => {

@@ -6,11 +6,16 @@
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
-use aiomsg_driver::{Bytes, Clock, Config, Handle, Identity, Limit, Link, Receipt, Timer};
+use aiomsg_driver::{
+    Bytes, Clock, Config, Handle, Identity, Limit, Link, Listener, Receipt, Runtime, SendMode, SlowPeer,
+    Socket, Timer,
+};
 use aiomsg_proto::Instant;
 use bytes::BytesMut;
 use futures_core::Stream;
@@ -156,6 +161,91 @@ impl Pair {
     }
 }
 
+/// A runtime whose connections are served together. It has one address where it listens.
+#[derive(Clone, Debug, Default)]
+struct Together(Arc<Mutex<Door>>);
+
+#[derive(Debug, Default)]
+struct Door {
+    came: VecDeque<End>,
+    waiting: Option<Waker>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
+const ELSEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2);
+
+impl Together {
+    fn lock(&self) -> MutexGuard<'_, Door> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Clock for Together {
+    fn now(&self) -> Instant {
+        Instant::EPOCH
+    }
+}
+
+impl Runtime for Together {
+    type Link = End;
+    type Listener = Self;
+    type Timer = Stopped;
+
+    fn current() -> Option<Self> {
+        None
+    }
+
+    fn id(&self) -> Option<u64> {
+        Some(1)
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let task = spawn(task);
+        self.lock().tasks.push(task);
+    }
+
+    fn timer(&self) -> Stopped {
+        Stopped
+    }
+
+    async fn resolve(&self, _: &str) -> io::Result<Vec<SocketAddr>> {
+        Ok(vec![ADDRESS])
+    }
+
+    async fn connect(&self, address: SocketAddr) -> io::Result<(End, SocketAddr)> {
+        assert_eq!(address, ADDRESS);
+        let (there, back) = (Pipe::default(), Pipe::default());
+        let mut door = self.lock();
+        door.came.push_back(End { reads: there.clone(), writes: back.clone() });
+        let waiting = door.waiting.take();
+        drop(door);
+        waiting.into_iter().for_each(Waker::wake);
+        Ok((End { reads: back, writes: there }, ELSEWHERE))
+    }
+
+    fn listen(&self, _: SocketAddr) -> io::Result<Self> {
+        Ok(self.clone())
+    }
+}
+
+impl Listener for Together {
+    type Link = End;
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(End, SocketAddr)>> {
+        let mut door = self.lock();
+        let Some(link) = door.came.pop_front() else {
+            door.waiting = Some(cx.waker().clone());
+            return Poll::Pending;
+        };
+        Poll::Ready(Ok((link, ELSEWHERE)))
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(ADDRESS)
+    }
+}
+
 /// One message at a time, wherever there is a choice.
 fn narrow() -> Config {
     let one = Limit::new(1, 1_000);
@@ -214,6 +304,48 @@ fn senders_and_receivers_get_on() {
             }
             assert_eq!(sorted(taken), ["a", "b", "c", "d", "e"]);
             pair.close().await;
+        });
+    });
+}
+
+#[test]
+fn connections_that_are_served_together_all_get_their_messages() {
+    play(|| {
+        block_on(async {
+            let runtime = Together::default();
+            let socket = || {
+                let builder = Socket::builder().runtime(runtime.clone()).send_mode(SendMode::Publish);
+                builder.peer_queue(Limit::new(1, 1_000)).slow_peer(SlowPeer::Block(Duration::from_secs(1)))
+            };
+            let server = socket().build().expect("valid settings");
+            server.bind(ADDRESS).await.expect("free");
+            let clients = [socket(), socket()].map(|client| client.build().expect("valid settings"));
+            for client in &clients {
+                client.connect(ADDRESS).expect("an address");
+            }
+            server.wait_for_peers(2).await.expect("open");
+            let sending = {
+                let server = server.clone();
+                spawn(async move {
+                    for payload in ["a", "b", "c"] {
+                        server.send(payload).await.expect("open");
+                    }
+                })
+            };
+            for client in &clients {
+                for payload in ["a", "b", "c"] {
+                    assert_eq!(client.recv().await.expect("open"), payload);
+                }
+            }
+            end(sending).await;
+            for client in clients {
+                client.close().await;
+            }
+            server.close().await;
+            let tasks = core::mem::take(&mut runtime.lock().tasks);
+            for task in tasks {
+                end(task).await;
+            }
         });
     });
 }

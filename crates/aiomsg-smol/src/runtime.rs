@@ -58,6 +58,11 @@ impl Runtime for Smol {
         Some(Self::global())
     }
 
+    fn id(&self) -> Option<u64> {
+        // Of executors, the place in memory; none has that of the global one.
+        Some(self.executor.as_ref().map_or(0, |executor| executor.as_ptr().addr() as u64))
+    }
+
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         match &self.executor {
             None => smol::spawn(task).detach(),

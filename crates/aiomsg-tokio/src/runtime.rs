@@ -1,6 +1,7 @@
 //! What tokio brings: tasks, streams, time, names.
 
 use std::future::Future;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, IoSlice};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
@@ -69,6 +70,12 @@ impl Runtime for Tokio {
 
     fn current() -> Option<Self> {
         runtime::Handle::try_current().ok().map(Self::on)
+    }
+
+    fn id(&self) -> Option<u64> {
+        let mut hasher = DefaultHasher::new();
+        self.handle.id().hash(&mut hasher);
+        Some(hasher.finish())
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {

@@ -5,8 +5,9 @@ use std::future::Future;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use aiomsg_tokio::{BuildError, Closed, Event, Socket, Tokio};
+use aiomsg_tokio::{BuildError, Closed, Event, SendMode, Socket, Tokio};
 use tokio::runtime::Builder;
+use tokio::task::JoinSet;
 
 /// The longest that a test waits for anything; of the runtime's time, which some of them pause.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -45,6 +46,45 @@ fn a_runtime_may_be_named_outside_of_it() {
     let address = runtime.block_on(server.bind(LOCAL)).expect("a free port");
     client.connect(address).expect("an address");
     runtime.block_on(within("a peer", client.wait_for_peers(1))).expect("open");
+}
+
+/// Connections that are woken together wait for the first of them to have its turn, and that waits for the thread. When they
+/// are due for a heartbeat, each is for itself.
+#[test]
+fn a_thread_that_is_kept_busy_does_not_hold_up_all_connections_for_long() {
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let (server, clients) = runtime.block_on(async {
+        let builder = Socket::builder().send_mode(SendMode::Publish);
+        let server = builder.heartbeat_interval(Duration::from_millis(50)).build().expect("valid settings");
+        let address = server.bind(LOCAL).await.expect("a free port");
+        // What a peer sends has its connection served, too.
+        let silent = || Socket::builder().heartbeat_timeout(5 * PATIENCE).heartbeat_interval(2 * PATIENCE);
+        let clients = [silent(), silent(), silent()].map(|client| client.build().expect("valid settings"));
+        for client in &clients {
+            client.connect(address).expect("an address");
+        }
+        within("peers", server.wait_for_peers(clients.len())).await.expect("open");
+        (server, clients)
+    });
+    let (let_go, kept) = std::sync::mpsc::channel::<()>();
+    let busy = runtime.spawn(async move {
+        server.send("news").await.expect("open");
+        // Until the test has what it waits for, or fails.
+        kept.recv().expect_err("nothing is sent");
+        server
+    });
+    let mut followers = 0;
+    runtime.block_on(async {
+        let mut receiving: JoinSet<_> =
+            clients.into_iter().map(|client| async move { client.recv().await.map(|_| client) }).collect();
+        while followers < 2 {
+            let received = within("news", receiving.join_next()).await.expect("three of them");
+            received.expect("no panic").expect("open");
+            followers += 1;
+        }
+    });
+    drop(let_go);
+    drop(runtime.block_on(busy).expect("no panic"));
 }
 
 /// A socket that is used in another runtime is still served by its own.

@@ -11,6 +11,7 @@ mod world;
 use core::net::SocketAddr;
 use core::task::{Context, Poll};
 use core::time::Duration;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -70,6 +71,12 @@ impl Runtime for Process {
 
     fn current() -> Option<Self> {
         None
+    }
+
+    fn id(&self) -> Option<u64> {
+        let mut hasher = DefaultHasher::new();
+        (Arc::as_ptr(&self.world.0).addr(), self.id).hash(&mut hasher);
+        Some(hasher.finish())
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {

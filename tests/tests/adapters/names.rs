@@ -48,6 +48,10 @@ impl<R: Runtime> Runtime for Scripted<R> {
         None
     }
 
+    fn id(&self) -> Option<u64> {
+        self.runtime.id()
+    }
+
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.runtime.spawn(task);
     }
