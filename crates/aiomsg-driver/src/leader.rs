@@ -6,6 +6,7 @@
 //! that one, and its task serves them, too. Only the core wakes in this way; readiness of a stream wakes each task by itself.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -25,8 +26,8 @@ use shuttle::{
 const MOST_FOLLOWERS: usize = 15;
 
 thread_local! {
-    /// The connection that this thread has woken as the first.
-    static LEADER: RefCell<Weak<Member>> = const { RefCell::new(Weak::new()) };
+    /// The connection that this thread has woken as the first, and which lead of it that was.
+    static LEADER: RefCell<(Weak<Member>, u64)> = const { RefCell::new((Weak::new(), 0)) };
 }
 
 /// The task of a connection, which serves those that follow, too.
@@ -58,6 +59,8 @@ pub(crate) struct Member {
 struct Task {
     waker: Waker,
     lead: Lead,
+    /// Counts its leads, since others may follow none but the one that their thread has begun.
+    leads: u64,
 }
 
 /// Whether others may follow a connection.
@@ -65,16 +68,21 @@ enum Lead {
     /// Its task has had its turn since it was woken, or is not woken.
     Over,
     /// Its task has still to come, and serves these first.
-    Of(Vec<Arc<Member>>),
+    Of(Followers),
     /// Its task is gone, and will serve nobody.
     Never,
 }
+
+/// Connections that are to be served. Those that are not, since the task that was to do it is gone or panics, are left to
+/// their own.
+#[derive(Default)]
+struct Followers(VecDeque<Arc<Member>>);
 
 impl<D: Future<Output = ()> + Send + Unpin + 'static> LeadingTask<D> {
     /// A task for the runtime of this number. `make` gives the future that serves the connection, which is to be woken as
     /// this member for what the core asks for. Once that is done, polling it again must do nothing.
     pub(crate) fn new(runtime: u64, make: impl FnOnce(Arc<Member>) -> D) -> Self {
-        let task = Mutex::new(Task { waker: Waker::noop().clone(), lead: Lead::Over });
+        let task = Mutex::new(Task { waker: Waker::noop().clone(), lead: Lead::Over, leads: 0 });
         let member = Arc::new(Member { runtime, driver: OnceLock::new(), task });
         let driver = Arc::new(Mutex::new(make(member.clone())));
         let served: Arc<Driver> = driver.clone();
@@ -92,30 +100,47 @@ impl<D: Future<Output = ()> + Unpin> Future for LeadingTask<D> {
         task.waker.clone_from(cx.waker());
         let followers = task.end_lead(Lead::Over);
         drop(task);
-        for follower in followers {
-            follower.serve();
-        }
+        followers.serve();
         // If another task serves this connection just now, that takes one turn.
-        Pin::new(&mut *lock(driver)).poll(cx)
+        let poll = Pin::new(&mut *lock(driver)).poll(cx);
+        if poll.is_ready() {
+            member.retire();
+        }
+        poll
     }
 }
 
-/// The connection has ended, or the runtime drops its tasks: those that follow are left to their own.
+/// The connection has ended, or the runtime drops its tasks.
 impl<D> Drop for LeadingTask<D> {
     fn drop(&mut self) {
-        let followers = lock(&self.member.task).end_lead(Lead::Never);
-        for follower in followers {
-            follower.wake_task();
+        self.member.retire();
+    }
+}
+
+impl Followers {
+    fn serve(mut self) {
+        // Each stays in the list while it is served.
+        while let Some(next) = self.0.front().cloned() {
+            next.serve();
+            self.0.pop_front();
+        }
+    }
+}
+
+impl Drop for Followers {
+    fn drop(&mut self) {
+        for follower in self.0.drain(..) {
+            follower.own_task().wake();
         }
     }
 }
 
 impl Task {
     /// Nobody follows from now on. Returns those who did.
-    fn end_lead(&mut self, lead: Lead) -> Vec<Arc<Member>> {
+    fn end_lead(&mut self, lead: Lead) -> Followers {
         match core::mem::replace(&mut self.lead, lead) {
             Lead::Of(followers) => followers,
-            Lead::Over | Lead::Never => Vec::new(),
+            Lead::Over | Lead::Never => Followers::default(),
         }
     }
 }
@@ -143,32 +168,45 @@ impl Member {
         lock(&self.task).waker.clone()
     }
 
-    fn wake_task(&self) {
-        self.own_task().wake();
+    /// Nobody follows any more, now or later.
+    fn retire(&self) {
+        let followers = lock(&self.task).end_lead(Lead::Never);
+        drop(followers);
     }
 
-    /// Wakes its own task, unless it was woken and has still to come. Others may follow until then.
-    fn lead(&self) {
+    /// Wakes its own task, unless it was woken and has still to come. Others may follow until then; this says which of its
+    /// leads it is.
+    fn lead(&self) -> Option<u64> {
         let mut task = lock(&self.task);
-        match task.lead {
-            Lead::Over => task.lead = Lead::Of(Vec::new()),
-            Lead::Of(_) => return,
-            Lead::Never => {}
-        }
+        let begun = match task.lead {
+            Lead::Over => {
+                task.lead = Lead::Of(Followers::default());
+                task.leads += 1;
+                Some(task.leads)
+            }
+            Lead::Of(_) => return None,
+            Lead::Never => None,
+        };
         let waker = task.waker.clone();
         drop(task);
         waker.wake();
+        begun
     }
 
-    /// Has `other` served by the task of this one, if that has still to come. False if it has not, or has enough to do.
-    fn takes_along(&self, other: &Arc<Self>) -> bool {
+    /// Has `other` served by the task of this one, if that has still to come for this lead. False if it has not, or has
+    /// enough to do.
+    fn takes_along(&self, other: &Arc<Self>, lead: u64) -> bool {
         if self.runtime != other.runtime {
             return false;
         }
-        let Lead::Of(followers) = &mut lock(&self.task).lead else { return false };
+        let mut task = lock(&self.task);
+        if task.leads != lead {
+            return false;
+        }
+        let Lead::Of(Followers(followers)) = &mut task.lead else { return false };
         let has_place = followers.len() < MOST_FOLLOWERS;
         if has_place {
-            followers.push(other.clone());
+            followers.push_back(other.clone());
         }
         has_place
     }
@@ -176,12 +214,13 @@ impl Member {
     /// Gives a connection that follows its turn. Whatever is left goes to its own task: it may have to end.
     fn serve(&self) {
         let Some(driver) = self.driver.get().and_then(Weak::upgrade) else { return };
-        let waker = self.own_task();
         let is_pending = driver.try_lock().is_ok_and(|mut driver| {
+            // As of now, or the link would wake what is its task no more.
+            let waker = self.own_task();
             Pin::new(&mut *driver).poll(&mut Context::from_waker(&waker)).is_pending()
         });
         if !is_pending {
-            waker.wake();
+            self.own_task().wake();
         }
     }
 }
@@ -192,21 +231,22 @@ impl Wake for Member {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        let follows = LEADER.try_with(|leader| {
-            let mut leader = leader.borrow_mut();
-            if leader.as_ptr() == Arc::as_ptr(self) {
-                return false;
-            }
-            let follows = leader.upgrade().is_some_and(|leader| leader.takes_along(self));
-            if !follows {
-                *leader = Arc::downgrade(self);
-            }
-            follows
-        });
         // A thread that ends has no leader any more.
-        if !follows.unwrap_or(false) {
-            self.lead();
+        let leader = LEADER.try_with(|leader| {
+            let (member, lead) = &*leader.borrow();
+            let other = member.as_ptr() != Arc::as_ptr(self);
+            other.then(|| (member.clone(), *lead))
+        });
+        if let Ok(Some((leader, lead))) = &leader
+            && leader.upgrade().is_some_and(|leader| leader.takes_along(self, *lead))
+        {
+            return;
         }
+        let Some(lead) = self.lead() else { return };
+        let _ = LEADER.try_with(|own| match &leader {
+            Ok(None) => own.borrow_mut().1 = lead,
+            Ok(Some(_)) | Err(_) => *own.borrow_mut() = (Arc::downgrade(self), lead),
+        });
     }
 }
 
@@ -230,6 +270,9 @@ mod tests {
     const RUNTIME: u64 = 1;
     const OTHER: u64 = 2;
 
+    /// The last turn of a connection that panics in the one after its first.
+    const PANIC: usize = 0;
+
     /// Counts its turns, and is done with the last of them.
     struct Turns {
         count: Arc<AtomicUsize>,
@@ -241,7 +284,8 @@ mod tests {
 
         fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
             let turns = 1 + self.count.fetch_add(1, Ordering::Relaxed);
-            if turns < self.last { Poll::Pending } else { Poll::Ready(()) }
+            assert!(turns == 1 || self.last != PANIC, "as it is told");
+            if turns < self.last || turns == 1 { Poll::Pending } else { Poll::Ready(()) }
         }
     }
 
@@ -356,6 +400,36 @@ mod tests {
         assert_eq!(each(&all, Connection::woken), [1, 1]);
         assert!(all[0].run().is_pending());
         assert_eq!(each(&all, Connection::turns), [1, 0]);
+    }
+
+    #[test]
+    fn nobody_follows_what_another_thread_has_woken_again() {
+        let mut all = several(2);
+        wake(&all[..1]);
+        assert!(all[0].run().is_pending());
+        std::thread::scope(|threads| {
+            threads.spawn(|| wake(&all[..1]));
+        });
+        wake(&all);
+        assert_eq!(each(&all, Connection::woken), [2, 1], "that thread may be busy for long");
+    }
+
+    #[test]
+    fn nobody_follows_one_that_is_done() {
+        let mut all = [Connection::until(RUNTIME, 2), Connection::on(RUNTIME)];
+        assert!(all[0].run().is_ready());
+        wake(&all);
+        assert_eq!(each(&all, Connection::woken), [1, 1]);
+    }
+
+    #[test]
+    fn those_who_follow_are_woken_when_one_of_them_panics() {
+        let mut all = [Connection::on(RUNTIME), Connection::until(RUNTIME, PANIC), Connection::on(RUNTIME)];
+        wake(&all);
+        let poll = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| all[0].run()));
+        assert!(poll.is_err());
+        assert_eq!(each(&all, Connection::woken), [1, 1, 1]);
+        assert_eq!(all[2].turns(), 0);
     }
 
     #[test]

@@ -33,8 +33,9 @@ pub trait Runtime: Clock + Clone + 'static {
     /// The runtime that the caller is in, if there is one.
     fn current() -> Option<Self>;
 
-    /// A number that no other runtime has which is there at the same time. Connections that are woken together are then
-    /// served by one task, if they have the same. `None`, the default: each is served by its own.
+    /// A number that no other runtime has which is there at the same time. Connections that are woken together, and that have
+    /// the same, may be served by one task: a link is polled in the task of another connection then, with the waker of its
+    /// own. `None`, the default: each is served by its own task alone.
     fn id(&self) -> Option<u64> {
         None
     }

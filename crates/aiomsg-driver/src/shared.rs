@@ -115,7 +115,7 @@ pub(crate) struct LinkTask {
 /// How far the task of a connection has come with what the core asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LinkTurn {
-    /// It has done all, and is to be told of more.
+    /// It has asked for all that there was, and is to be told of more.
     Over,
     /// It has been told.
     Due,
@@ -433,9 +433,11 @@ impl State {
                 match link.turn {
                     LinkTurn::Over => {
                         link.turn = LinkTurn::Due;
-                        wakes.push(link.waker.any_task());
+                        // One that ends has little time.
+                        let alone = self.core.is_ending(id);
+                        wakes.push(if alone { link.waker.own_task() } else { link.waker.any_task() });
                     }
-                    // The task that was to serve it does not come to that, perhaps since something keeps its thread.
+                    // There is more, or the same is due again: perhaps something keeps the thread that was to serve it.
                     LinkTurn::Due => wakes.push(link.waker.own_task()),
                     LinkTurn::Taken => {}
                 }
