@@ -525,3 +525,57 @@ impl State {
         self.timer_armed
     }
 }
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use std::future::{Future, pending};
+    use std::pin::Pin;
+    use std::sync::atomic::AtomicUsize;
+    use std::task::{Context, Wake};
+
+    use aiomsg_proto::{Config, Origin};
+    use bytes::BytesMut;
+
+    use super::*;
+    use crate::io::MonotonicClock;
+    use crate::leader::LeadingTask;
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Its time may be up before a busy thread comes to it.
+    #[test]
+    fn a_connection_that_ends_follows_nobody() {
+        let core = Socket::new(Config::default(), Identity::from_bytes([1; 16]), 1, Instant::EPOCH);
+        let shared = Shared::new(core.expect("valid"), Arc::new(MonotonicClock::start()));
+        let peers = [2, 3].map(|number| Identity::from_bytes([number; 16]));
+        let tasks = peers.map(|peer| {
+            let id = shared.with_time(|state, now| {
+                let id = state.core.handle_connected(now, Origin::Accepted, "peer").expect("a place");
+                let mut hello = BytesMut::from(&[0, 0, 0, 18, 1, 1][..]);
+                hello.extend_from_slice(peer.as_bytes());
+                state.core.handle_received(now, id, &mut hello);
+                id
+            });
+            let mut task = LeadingTask::new(1, |member| {
+                shared.with(|state| state.link(id, Waker::noop(), Some(&member)).turn = LinkTurn::Over);
+                pending()
+            });
+            let woken = Arc::<Woken>::default();
+            let waker = Waker::from(woken.clone());
+            assert!(Pin::new(&mut task).poll(&mut Context::from_waker(&waker)).is_pending());
+            (task, woken)
+        });
+        shared.with_time(|state, now| {
+            assert!(peers.iter().all(|peer| state.core.disconnect(now, *peer)));
+        });
+        let woken = tasks.each_ref().map(|(_, woken)| woken.0.load(Ordering::Relaxed));
+        assert_eq!(woken, [1, 1]);
+    }
+}
