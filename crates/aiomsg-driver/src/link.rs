@@ -92,11 +92,12 @@ impl<L: Link> LinkDriver<L> {
         advice.unread > READ_AHEAD && shared.with_sending(|state| state.put_off(*id, taking))
     }
 
-    /// Tells the core what was done, and asks what to do: all in one step, unless neither side has anything new.
-    fn consult(&mut self, turn: &mut Turn<'_, '_>) {
+    /// Tells the core what was done, and asks what to do: all in one step, unless neither side has anything new. Others may
+    /// read on if this one was not put off.
+    fn consult(&mut self, turn: &mut Turn<'_, '_>, put_off: bool) {
         let Self { shared, id, batch, reader, advice, read, wrote, member, .. } = self;
         let id = *id;
-        let consult = |state: &mut State| {
+        let mut consult = |state: &mut State| {
             let link = state.link(id, turn.cx.waker(), member.as_ref());
             if !*read && !*wrote && link.turn == LinkTurn::Over {
                 return;
@@ -118,6 +119,12 @@ impl<L: Link> LinkDriver<L> {
                 most: state.core.wants_read(id, &reader.buffer),
                 unread: state.core.receive_held().bytes,
             };
+        };
+        let consult = |state: &mut State| {
+            consult(state);
+            if !put_off {
+                state.pass_on(id);
+            }
         };
         shared.with_then(consult, |state| state.rest(id));
     }
@@ -209,8 +216,9 @@ impl<L: Link> LinkDriver<L> {
     fn round(&mut self, turn: &mut Turn<'_, '_>) -> Result<bool, CloseReason> {
         // First, so that what came and what is to be written take one step with the core.
         let before = self.advice.most;
-        let read = before > 0 && !self.is_put_off() && self.read(turn, before)?;
-        self.consult(turn);
+        let put_off = before > 0 && self.is_put_off();
+        let read = before > 0 && !put_off && self.read(turn, before)?;
+        self.consult(turn, put_off);
         let Advice { state, most, unread } = self.advice;
         match state {
             LinkState::Open => {}
@@ -245,6 +253,7 @@ impl<L> LinkDriver<L> {
         self.shared.with_time(|state, now| {
             state.links.remove(&id);
             state.core.handle_disconnected(now, id, batch, reason);
+            state.pass_on(id);
         });
     }
 }

@@ -1,6 +1,6 @@
 //! The core behind its one lock, and who is to be woken when it changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, PoisonError};
 use std::task::Waker;
@@ -70,8 +70,10 @@ pub(crate) struct State {
     pub(crate) now: Instant,
     /// Nobody but we makes these names, so the quickest hash will do.
     pub(crate) links: FxHashMap<ConnectionId, LinkTask>,
-    /// Connections that are not read until the application has taken what there is.
-    put_off: Vec<ConnectionId>,
+    /// Connections that are not read until the application has taken what there is, in the order of their turns.
+    put_off: VecDeque<ConnectionId>,
+    /// The one of these whose turn it is, until it has looked.
+    reading: Option<ConnectionId>,
     /// When these are looked at, if not before.
     read_on_at: Option<Instant>,
     /// Counts how often the application took something, or was woken to do so.
@@ -108,8 +110,8 @@ pub(crate) struct LinkTask {
     pub(crate) turn: LinkTurn,
     /// It is among those that are put off.
     put_off: bool,
-    /// It is read once, whatever the application does.
-    overdue: bool,
+    /// Reading was put off, and is to go on once, whatever the application does.
+    resumed: bool,
 }
 
 /// How far the task of a connection has come with what the core asks for.
@@ -147,7 +149,8 @@ impl Shared {
                 core,
                 now,
                 links: FxHashMap::default(),
-                put_off: Vec::new(),
+                put_off: VecDeque::new(),
+                reading: None,
                 read_on_at: None,
                 taking: 0,
                 dials: BTreeMap::new(),
@@ -351,7 +354,7 @@ impl State {
             ),
             turn: LinkTurn::Taken,
             put_off: false,
-            overdue: false,
+            resumed: false,
         });
         if let LinkWaker::Alone(own) = &mut link.waker
             && !own.will_wake(waker)
@@ -373,19 +376,19 @@ impl State {
     /// may wait for what is behind. Acknowledgements are not left waiting, whatever the application does, and a connection that
     /// ends is read while it lasts.
     pub(crate) fn put_off(&mut self, id: ConnectionId, before: &mut u64) -> bool {
-        if self.core.receive_held().bytes <= READ_AHEAD || self.core.is_ending(id) {
+        let resumed = self.links.get_mut(&id).is_some_and(|link| core::mem::take(&mut link.resumed));
+        if resumed || self.core.receive_held().bytes <= READ_AHEAD || self.core.is_ending(id) {
             return false;
         }
         let takes = core::mem::replace(before, self.taking) != self.taking;
-        let overdue = self.links.get_mut(&id).is_some_and(|link| core::mem::take(&mut link.overdue));
         let sends = !self.senders.is_empty() || !self.peer_senders.is_empty();
-        if !takes || overdue || sends || self.core.awaits_acknowledgement(id) {
+        if !takes || sends || self.core.awaits_acknowledgement(id) {
             return false;
         }
         if let Some(link) = self.links.get_mut(&id)
             && !core::mem::replace(&mut link.put_off, true)
         {
-            self.put_off.push(id);
+            self.put_off.push_back(id);
             let most = self.core.config().silence_deadline() / 4;
             let at = self.now + most.min(PUT_OFF_MOST);
             self.read_on_at.get_or_insert(at);
@@ -399,19 +402,44 @@ impl State {
             self.taking += 1;
         }
         self.core.poll_received(now, inbox);
-        if inbox.is_empty() && !self.put_off.is_empty() {
-            self.read_on();
+        if inbox.is_empty() {
+            self.read_next();
         }
     }
 
-    /// Has all connections look whether they are to be read on which that was put off.
-    pub(crate) fn read_on(&mut self) {
-        for id in self.put_off.drain(..) {
-            if let Some(link) = self.links.get_mut(&id) {
-                link.put_off = false;
-                self.woken.push(link.waker.own_task());
-            }
+    /// Has the next connection read on which that was put off, if the application has nothing to take. One after another:
+    /// if all of them were to read, the first would bring so much that it is put off for the others, time and again.
+    #[inline]
+    fn read_next(&mut self) {
+        while self.reading.is_none() && !self.put_off.is_empty() && self.core.receive_held().messages == 0 {
+            self.reading = self.resume_next();
         }
+    }
+
+    /// A connection has read what there was, or is gone: others may have their turn.
+    #[inline]
+    pub(crate) fn pass_on(&mut self, id: ConnectionId) {
+        if self.reading == Some(id) {
+            self.reading = None;
+        }
+        self.read_next();
+    }
+
+    /// Has all connections read on which that was put off.
+    pub(crate) fn read_on(&mut self) {
+        while !self.put_off.is_empty() {
+            self.resume_next();
+        }
+    }
+
+    /// Wakes the first connection of which reading was put off, if it is still there.
+    fn resume_next(&mut self) -> Option<ConnectionId> {
+        let id = self.put_off.pop_front()?;
+        let link = self.links.get_mut(&id)?;
+        link.put_off = false;
+        link.resumed = true;
+        self.woken.push(link.waker.own_task());
+        Some(id)
     }
 
     /// Has somebody look for messages.
@@ -506,11 +534,6 @@ impl State {
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         if self.read_on_at.is_some_and(|at| at <= now) {
             self.read_on_at = None;
-            for id in &self.put_off {
-                if let Some(link) = self.links.get_mut(id) {
-                    link.overdue = true;
-                }
-            }
             self.read_on();
         }
         if self.core.poll_timeout().is_some_and(|due| due <= now) {

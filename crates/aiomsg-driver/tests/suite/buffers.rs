@@ -9,28 +9,10 @@ use std::time::Duration;
 use aiomsg_driver::{Handle, Identity, Limit, Link, Receipt, SendError};
 use bytes::{Bytes, BytesMut};
 
-use crate::support::{Pipe, World, config, message};
+use crate::support::{Pipe, World, config, data, hello, message};
 
 /// What a message of 16 bytes may keep from being freed.
 const SMALL: usize = 64;
-
-fn frame(body: &[u8]) -> Vec<u8> {
-    let mut frame = (body.len() as u32).to_be_bytes().to_vec();
-    frame.extend_from_slice(body);
-    frame
-}
-
-fn hello(identity: u8) -> Vec<u8> {
-    let mut body = vec![1, 1];
-    body.extend_from_slice(&[identity; 16]);
-    frame(&body)
-}
-
-fn data(payload: &[u8]) -> Vec<u8> {
-    let mut body = vec![3];
-    body.extend_from_slice(payload);
-    frame(&body)
-}
 
 /// A socket, and a peer that is no socket but bytes put in by hand.
 struct Bench {

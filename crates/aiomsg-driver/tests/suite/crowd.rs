@@ -7,7 +7,7 @@ use aiomsg_driver::Handle;
 use aiomsg_proto::Limit;
 use fastrand::Rng;
 
-use crate::support::{Style, World, config, message, number, yield_now};
+use crate::support::{Style, World, config, data, hello, message, number, yield_now};
 
 const SLOW: u64 = 10;
 
@@ -91,5 +91,57 @@ fn slow_senders_wait_for_few_others_beside_one_at_full_speed() {
         // It is read in its turn, and has no more before it than the buffer holds.
         let most = crowd(seed, BUFFER);
         assert!(most <= BUFFER as u64, "seed {seed}: {most}");
+    }
+}
+
+/// The peers that messages come from, each as often as it has its turn to be read.
+fn turns(seed: u64, peers: u8) -> Vec<u8> {
+    const MUCH: usize = 100_000;
+    let world = World::new(seed);
+    let far = world.socket(config());
+    world.listen(&far, "far");
+    let raw: Vec<_> = (0..peers).map(|_| world.raw("far")).collect();
+    let mut turns: Vec<u8> = Vec::new();
+    let mut take = |count| {
+        for _ in 0..count {
+            let mut received = far.try_recv().expect("it is open");
+            if received.is_none() {
+                // It is read when what came before was taken.
+                world.settle();
+                received = far.try_recv().expect("it is open");
+            }
+            let peer = received.expect("a message").identity.as_bytes()[0];
+            if turns.last() != Some(&peer) {
+                turns.push(peer);
+            }
+        }
+    };
+    for (number, (_, wire)) in (200..).zip(&raw) {
+        wire.out.inject(&[hello(number), data(&[1; 16])].concat());
+    }
+    // Reading is put off for an application that takes messages.
+    take(peers.into());
+    for (_, wire) in &raw {
+        wire.out.inject(&data(&[1; 16]).repeat(MUCH));
+    }
+    take(MUCH * usize::from(peers) / 2);
+    turns
+}
+
+/// What one of them brings is enough to put the others off.
+#[test]
+fn peers_that_bring_much_are_read_in_turn() {
+    const PEERS: u8 = 4;
+    for seed in 0..5 {
+        let turns = turns(seed, PEERS);
+        // What came at first was read before reading was put off.
+        let turns = &turns[2 * usize::from(PEERS)..];
+        assert!(turns.len() > 8 * usize::from(PEERS), "seed {seed}: {turns:?}");
+        for round in turns.windows(PEERS.into()) {
+            assert!(
+                (200..200 + PEERS).all(|peer| round.contains(&peer)),
+                "seed {seed}: {round:?} in {turns:?}"
+            );
+        }
     }
 }
