@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::api::{Acknowledge, DeliveryGuarantee, Limit, Receive, SendError, Socket};
 
-use super::support::{connected, runtime, tell, wait_until, within};
+use super::support::{PATIENCE, connected, runtime, tell, wait_until, within};
 
 const MESSAGES: usize = 20_000;
 
@@ -188,51 +188,52 @@ fn slow_senders_are_served_beside_one_at_full_speed() {
     /// A message is read in its turn, and then has one buffer before it. One that waits for longer than it takes to take
     /// several buffers, and for longer than tasks may have to wait for a busy processor, is passed over.
     const BOUND: u64 = 8 * BUFFER as u64;
-    const LONGEST: Duration = Duration::from_secs(2);
+    const LONGEST: Duration = Duration::from_secs(10);
     runtime().block_on(async {
         let receiver =
             Socket::builder().receive_buffer(Limit::new(BUFFER, 64 << 20)).build().expect("valid settings");
         let address = receiver.bind("127.0.0.1:0").await.expect("a free port").to_string();
         let (start, taken) = (Instant::now(), Arc::new(AtomicU64::new(0)));
-        for number in 0..11 {
-            let sender = Socket::builder().build().expect("defaults");
+        let senders: Vec<_> = (0..11).map(|_| Socket::builder().build().expect("defaults")).collect();
+        for sender in &senders {
             sender.connect(address.clone()).expect("an address");
+        }
+        within("the senders", receiver.wait_for_peers(senders.len())).await.expect("it is open");
+        for (number, sender) in senders.into_iter().enumerate() {
             let pause = (number > 0).then_some(Duration::from_millis(10));
             tokio::spawn(send_on(sender, pause, taken.clone(), start));
         }
-        let (mut slow, mut longest, mut most, mut full, mut passed_over) = (0_u64, Duration::ZERO, 0, 0, 0);
+        let (mut slow, mut longest, mut most, mut passed_over) = (0_u64, Duration::ZERO, 0, 0);
         let field = |message: &[u8], at: usize| {
             u64::from_be_bytes(message[at..at + 8].try_into().expect("eight bytes"))
         };
         while slow < 2_000 {
-            let message = within("a message", receiver.recv()).await.expect("it is open");
-            let before = taken.fetch_add(1, Ordering::Relaxed);
-            if message[0] == 0 {
-                // It takes them no faster than they come, so that there are always some before those of the others.
-                let busy = Instant::now();
-                while busy.elapsed() < Duration::from_micros(5) {
-                    core::hint::spin_loop();
+            // It lets them gather, so that there are some before those of the others, however fast the machine is. No more
+            // than are read ahead in any case.
+            wait_until("many messages", || receiver.metrics().receive_held.messages >= BUFFER / 8).await;
+            while let Some(received) = receiver.try_recv().expect("it is open") {
+                assert!(start.elapsed() < PATIENCE, "only {slow} came from the slow ones");
+                let message = received.payload;
+                let before = taken.fetch_add(1, Ordering::Relaxed);
+                if message[0] == 0 {
+                    continue;
                 }
-                continue;
+                slow += 1;
+                let others = before - field(&message, 1);
+                let waited = start.elapsed() - Duration::from_micros(field(&message, 9));
+                passed_over += usize::from(others > BOUND && waited > LONGEST);
+                (most, longest) = (most.max(others), longest.max(waited));
             }
-            slow += 1;
-            full += usize::from(receiver.metrics().receive_held.messages >= BUFFER / 4);
-            let others = before - field(&message, 1);
-            let waited = start.elapsed() - Duration::from_micros(field(&message, 9));
-            passed_over += usize::from(others > BOUND && waited > LONGEST);
-            (most, longest) = (most.max(others), longest.max(waited));
         }
         let fast = taken.load(Ordering::Relaxed) - slow;
         tell(&format!(
-            "beside {fast} messages of one sender, {slow} of ten others waited {longest:?} and for {most} others at most; \
-             at {full} of them the buffer was a quarter full or more"
+            "beside {fast} messages of one sender, {slow} of ten others waited {longest:?} and for {most} others at most"
         ));
         let metrics = receiver.metrics();
         // The core is told of what was taken when there were 64, so that it may seem to hold some of those.
         let held = metrics.received.messages as u64 - fast - slow;
         assert!((held..held + 64).contains(&(metrics.receive_held.messages as u64)), "{held}: {metrics:?}");
         assert!(fast > 10 * slow, "it was at full speed: {fast}");
-        assert!(full > 1_000, "messages waited for the application: {full}");
         assert_eq!(passed_over, 0, "for {most} others and {longest:?} at most");
     });
 }
