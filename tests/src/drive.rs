@@ -168,10 +168,8 @@ impl Network {
         let window = self.wires[wire.0].written_by(side).window();
         let most =
             if self.chunking == Chunking::Random && window > 0 { self.rng.usize(1..=window) } else { window };
-        let mut slices = [&[][..]; SLICES];
-        let count = link.batch.slices(&mut slices);
         let mut bytes = BytesMut::new();
-        for slice in &slices[..count] {
+        for slice in link.batch.slices().take(SLICES) {
             bytes.extend_from_slice(&slice[..slice.len().min(most - bytes.len())]);
         }
         let taken = bytes.len();

@@ -26,9 +26,7 @@ fn write_all(connection: &mut Connection, now: Instant) -> usize {
     if !connection.transmit(&mut batch) {
         return 0;
     }
-    let mut slices = [&[][..]; 4];
-    let count = batch.slices(&mut slices);
-    let bytes = slices[..count].iter().map(|slice| slice.len()).sum();
+    let bytes = batch.slices().map(<[u8]>::len).sum();
     batch.advance(bytes);
     connection.handle_transmitted(now, &mut batch);
     bytes
@@ -59,7 +57,7 @@ fn what_was_not_written_to_the_last_byte_comes_back() {
         }
         let mut batch = Batch::default();
         assert!(connection.transmit(&mut batch));
-        assert!(batch.slices(&mut [&[][..]; 4]) > 0);
+        assert!(batch.slices().count() > 0);
         batch.advance(cut);
         connection.handle_transmitted(start, &mut batch);
         connection.send("three".into()).expect("open");
@@ -96,10 +94,7 @@ fn a_sleep_is_noticed_by_who_writes_before_it_looks_at_the_time() {
     connection.send("a message".into()).expect("open");
     let mut batch = Batch::default();
     assert!(connection.transmit(&mut batch));
-    let mut slices = [&[][..]; 64];
-    let count = batch.slices(&mut slices);
-    let written = slices[..count].iter().map(|slice| slice.len()).sum();
-    batch.advance(written);
+    batch.advance(usize::MAX);
     // The clock went ahead between the write and the note of it: what was due 10 s ago is put off.
     let woken = start + Duration::from_secs(15);
     connection.handle_transmitted(woken, &mut batch);

@@ -158,9 +158,7 @@ impl Scatterbrain {
         let Some(place) = self.any_link() else { return };
         let Link { id, batch, written, .. } = &mut self.links[place];
         self.socket.transmit(self.now, *id, batch);
-        let mut slices = [&[][..]; 3];
-        let count = batch.slices(&mut slices[..self.rng.usize(0..4)]);
-        let shown = slices[..count].concat();
+        let shown = batch.slices().take(self.rng.usize(0..4)).collect::<Vec<_>>().concat();
         let taken = if self.rng.bool() { shown.len() } else { self.rng.usize(0..=shown.len()) };
         batch.advance(taken);
         written.extend_from_slice(&shown[..taken]);

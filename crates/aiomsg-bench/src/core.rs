@@ -128,12 +128,10 @@ impl Rig {
 
     fn write(&mut self, id: ConnectionId) {
         while self.socket.transmit(self.now, id, &mut self.batch) {
-            let mut slices = [&[][..]; 64];
-            let count = self.batch.slices(&mut slices);
             if let Some(written) = &mut self.written {
-                slices[..count].iter().for_each(|slice| written.extend_from_slice(slice));
+                self.batch.slices().for_each(|slice| written.extend_from_slice(slice));
             }
-            let length = slices[..count].iter().map(|slice| slice.len()).sum();
+            let length = self.batch.slices().map(<[u8]>::len).sum();
             self.batch.advance(length);
             self.socket.handle_transmitted(self.now, id, &mut self.batch);
         }

@@ -129,7 +129,7 @@ impl Followers {
 
 impl Drop for Followers {
     fn drop(&mut self) {
-        for follower in self.0.drain(..) {
+        while let Some(follower) = self.0.pop_front() {
             follower.own_task().wake();
         }
     }

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use crate::io::Link;
 use crate::leader::Member;
 use crate::reader::Reader;
-use crate::shared::{LinkTurn, READ_AHEAD, Shared, State};
+use crate::shared::{READ_AHEAD, Shared, State};
 
 /// Rounds of reading and writing in one poll, at most; then other tasks get their turn.
 const ROUNDS: usize = 16;
@@ -99,10 +99,11 @@ impl<L: Link> LinkDriver<L> {
         let id = *id;
         let mut consult = |state: &mut State| {
             let link = state.link(id, turn.cx.waker(), member.as_ref());
-            if !*read && !*wrote && link.turn == LinkTurn::Over {
+            let due = core::mem::take(&mut link.due);
+            if !*read && !*wrote && !due {
                 return;
             }
-            link.turn = LinkTurn::Taken;
+            state.served = Some(id);
             let now = state.note_time(*turn.now.get_or_insert_with(|| shared.now()));
             if core::mem::take(wrote) {
                 state.core.handle_transmitted(now, id, batch);
@@ -126,17 +127,17 @@ impl<L: Link> LinkDriver<L> {
                 state.pass_on(id);
             }
         };
-        shared.with_then(consult, |state| state.rest(id));
+        shared.with_then(consult, |state| state.served = None);
     }
 
     /// Writes until there is nothing to write or the link takes no more. Returns whether it took something.
     fn write(&mut self, cx: &mut Context<'_>) -> Result<bool, CloseReason> {
         let mut progress = false;
         while !self.batch.is_empty() {
-            let mut slices = [&[][..]; SLICES];
-            let count = self.batch.slices(&mut slices);
-            let slices: SmallVec<[IoSlice<'_>; SLICES]> =
-                slices.iter().take(count).map(|slice| IoSlice::new(slice)).collect();
+            let mut slices = SmallVec::<[IoSlice<'_>; SLICES]>::new();
+            for slice in self.batch.slices().take(SLICES) {
+                slices.push(IoSlice::new(slice));
+            }
             let result = self.link.poll_write(cx, &slices);
             drop(slices);
             match result {

@@ -70,6 +70,8 @@ pub(crate) struct State {
     pub(crate) now: Instant,
     /// Nobody but we makes these names, so the quickest hash will do.
     pub(crate) links: FxHashMap<ConnectionId, LinkTask>,
+    /// The one of these that asks for what there is to do, under this lock.
+    pub(crate) served: Option<ConnectionId>,
     /// Connections that are not read until the application has taken what there is, in the order of their turns.
     put_off: VecDeque<ConnectionId>,
     /// The one of these whose turn it is, until it has looked.
@@ -107,22 +109,12 @@ pub(crate) struct ListenerId(pub(crate) u64);
 #[derive(Debug)]
 pub(crate) struct LinkTask {
     waker: LinkWaker,
-    pub(crate) turn: LinkTurn,
+    /// The core has something for it, of which it has been told.
+    pub(crate) due: bool,
     /// It is among those that are put off.
     put_off: bool,
     /// Reading was put off, and is to go on once, whatever the application does.
     resumed: bool,
-}
-
-/// How far the task of a connection has come with what the core asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LinkTurn {
-    /// It has asked for all that there was, and is to be told of more.
-    Over,
-    /// It has been told.
-    Due,
-    /// It does what there is, and will ask for more.
-    Taken,
 }
 
 /// The task that serves a dial.
@@ -149,6 +141,7 @@ impl Shared {
                 core,
                 now,
                 links: FxHashMap::default(),
+                served: None,
                 put_off: VecDeque::new(),
                 reading: None,
                 read_on_at: None,
@@ -352,7 +345,7 @@ impl State {
                 || LinkWaker::Alone(waker.clone()),
                 |member| LinkWaker::Together(member.clone()),
             ),
-            turn: LinkTurn::Taken,
+            due: true,
             put_off: false,
             resumed: false,
         });
@@ -362,13 +355,6 @@ impl State {
             own.clone_from(waker);
         }
         link
-    }
-
-    /// The task of a connection has done what there was to do.
-    pub(crate) fn rest(&mut self, id: ConnectionId) {
-        if let Some(link) = self.links.get_mut(&id) {
-            link.turn = LinkTurn::Over;
-        }
     }
 
     /// Puts reading off on a connection until the application has taken what there is. Not if that is little, and not for
@@ -456,19 +442,15 @@ impl State {
 
     fn take_up(&mut self, ready: Ready, wakes: &mut Wakes) {
         match ready {
+            // It takes what there is just now.
+            Ready::Connection(id) if self.served == Some(id) => {}
             Ready::Connection(id) => {
                 let Some(link) = self.links.get_mut(&id) else { return };
-                match link.turn {
-                    LinkTurn::Over => {
-                        link.turn = LinkTurn::Due;
-                        // One that ends has little time.
-                        let alone = self.core.is_ending(id);
-                        wakes.push(if alone { link.waker.own_task() } else { link.waker.any_task() });
-                    }
-                    // There is more, or the same is due again: perhaps something keeps the thread that was to serve it.
-                    LinkTurn::Due => wakes.push(link.waker.own_task()),
-                    LinkTurn::Taken => {}
-                }
+                let again = core::mem::replace(&mut link.due, true);
+                // One that ends has little time. And if the same is due again, perhaps something keeps the thread that was
+                // to serve it.
+                let alone = again || self.core.is_ending(id);
+                wakes.push(if alone { link.waker.own_task() } else { link.waker.any_task() });
             }
             Ready::Dial(id) => {
                 let task = self.dials.entry(id).or_default();
@@ -587,7 +569,7 @@ mod tests {
                 id
             });
             let mut task = LeadingTask::new(1, |member| {
-                shared.with(|state| state.link(id, Waker::noop(), Some(&member)).turn = LinkTurn::Over);
+                shared.with(|state| state.link(id, Waker::noop(), Some(&member)).due = false);
                 pending()
             });
             let woken = Arc::<Woken>::default();

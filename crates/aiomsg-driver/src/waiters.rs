@@ -60,36 +60,46 @@ impl Waiters {
 
 /// Tasks to be woken once the lock is released. Mostly none, or one, which needs no memory.
 #[derive(Debug, Default)]
-pub(crate) struct Wakes {
-    first: Option<Waker>,
-    others: Vec<Waker>,
+pub(crate) enum Wakes {
+    #[default]
+    Nobody,
+    One(Waker),
+    Several(Vec<Waker>),
 }
 
 impl Wakes {
     #[inline]
     pub(crate) const fn is_empty(&self) -> bool {
-        self.first.is_none()
+        matches!(self, Self::Nobody)
     }
 
     pub(crate) fn push(&mut self, waker: Waker) {
-        match self.first {
-            None => self.first = Some(waker),
-            Some(_) => self.others.push(waker),
-        }
+        *self = match core::mem::take(self) {
+            Self::Nobody => Self::One(waker),
+            Self::One(first) => Self::Several(vec![first, waker]),
+            Self::Several(mut wakers) => {
+                wakers.push(waker);
+                Self::Several(wakers)
+            }
+        };
     }
 
     /// Takes those of `other` over.
     pub(crate) fn append(&mut self, other: &mut Self) {
-        self.extend(other.first.take());
-        self.extend(other.others.drain(..));
+        match core::mem::take(other) {
+            Self::Nobody => {}
+            Self::One(waker) => self.push(waker),
+            Self::Several(wakers) => self.extend(wakers),
+        }
     }
 
-    #[inline]
+    /// In place, since nearly always there is nobody.
+    #[inline(always)]
     pub(crate) fn wake_all(self) {
-        let Self { first, others } = self;
-        if let Some(first) = first {
-            first.wake();
-            others.into_iter().for_each(Waker::wake);
+        match self {
+            Self::Nobody => {}
+            Self::One(waker) => waker.wake(),
+            Self::Several(wakers) => wakers.into_iter().for_each(Waker::wake),
         }
     }
 }

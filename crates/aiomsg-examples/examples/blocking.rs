@@ -240,9 +240,8 @@ fn read(id: ConnectionId, mut stream: &TcpStream, permits: &Receiver<usize>, tel
 /// Writes some of each batch, and brings it back.
 fn write(id: ConnectionId, mut stream: &TcpStream, batches: &Receiver<Box<Batch>>, teller: &Sender<Input>) {
     for mut batch in batches {
-        let mut slices = [&[][..]; 16];
-        let count = batch.slices(&mut slices);
-        let written = stream.write_vectored(&slices.map(IoSlice::new)[..count]);
+        let slices: Vec<_> = batch.slices().take(16).map(IoSlice::new).collect();
+        let written = stream.write_vectored(&slices);
         let result = written.map(|written| batch.advance(written));
         let _ = teller.send(Input::Written(id, batch, result));
     }

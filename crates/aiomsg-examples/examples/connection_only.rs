@@ -99,9 +99,8 @@ impl Client {
     fn write(&mut self) -> Result<(), Box<dyn Error>> {
         self.stream.set_write_timeout(Some(Duration::from_secs(15)))?;
         while self.connection.transmit(&mut self.batch) {
-            let mut slices = [&[][..]; 4];
-            let count = self.batch.slices(&mut slices);
-            match self.stream.write_vectored(&slices.map(IoSlice::new)[..count]) {
+            let slices: Vec<_> = self.batch.slices().take(4).map(IoSlice::new).collect();
+            match self.stream.write_vectored(&slices) {
                 Ok(0) => return Err("the server takes nothing more".into()),
                 Ok(written) => self.batch.advance(written),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

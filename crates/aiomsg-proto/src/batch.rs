@@ -59,14 +59,10 @@ impl Batch {
         self.control_left() == 0 && self.frames.is_empty()
     }
 
-    /// Shows what to write next, as far as `slices` reaches, and returns how many were filled in.
-    pub fn slices<'a>(&'a self, slices: &mut [&'a [u8]]) -> usize {
-        if self.control_left() == 0 {
-            return self.frames.slices(slices);
-        }
-        let Some((first, rest)) = slices.split_first_mut() else { return 0 };
-        *first = self.control.get(self.control_written..).unwrap_or_default();
-        1 + self.frames.slices(rest)
+    /// What to write next, in pieces that are not empty. A link may take as many of them as it likes.
+    pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
+        let control = self.control.get(self.control_written..).filter(|control| !control.is_empty());
+        control.into_iter().chain(self.frames.slices())
     }
 
     /// Notes that the link took `count` bytes more.
@@ -164,9 +160,7 @@ mod tests {
     }
 
     fn write(batch: &mut Batch, most: usize, out: &mut Vec<u8>) -> usize {
-        let mut slices = [&[][..]; 3];
-        let count = batch.slices(&mut slices);
-        let bytes = slices[..count].concat();
+        let bytes = batch.slices().take(3).collect::<Vec<_>>().concat();
         let taken = bytes.len().min(most);
         out.extend_from_slice(&bytes[..taken]);
         batch.advance(taken);

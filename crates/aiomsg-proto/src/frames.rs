@@ -2,6 +2,7 @@
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::{iter, mem};
 
 use bytes::Bytes;
 use slotmap::{Key, KeyData};
@@ -158,26 +159,23 @@ impl Frames {
         }
     }
 
-    /// Shows what to write next, as far as `slices` reaches, and returns how many were filled in.
-    pub(crate) fn slices<'a>(&'a self, slices: &mut [&'a [u8]]) -> usize {
+    /// What to write next, in pieces that are not empty.
+    pub(crate) fn slices(&self) -> impl Iterator<Item = &[u8]> {
+        let mut apart = self.apart.iter();
+        let mut payload: Option<&[u8]> = None;
         let (mut from, mut skipped) = (self.encoded_written, self.apart_written);
-        let mut count = 0;
-        let mut show = |slice: Option<&'a [u8]>| {
-            let Some(slot) = slices.get_mut(count) else { return false };
-            if let Some(slice) = slice.filter(|slice| !slice.is_empty()) {
-                *slot = slice;
-                count += 1;
+        let pieces = iter::from_fn(move || {
+            if let Some(payload) = payload.take() {
+                return Some(payload);
             }
-            true
-        };
-        for (end, payload) in &self.apart {
-            if !show(self.encoded.get(from..*end)) || !show(payload.get(skipped..)) {
-                return count;
-            }
-            (from, skipped) = (*end, 0);
-        }
-        show(self.encoded.get(from..));
-        count
+            let end = apart.next().map_or(self.encoded.len(), |(end, next)| {
+                payload = next.get(mem::take(&mut skipped)..);
+                *end
+            });
+            let encoded = self.encoded.get(mem::replace(&mut from, end)..end);
+            encoded.filter(|encoded| payload.is_some() || !encoded.is_empty())
+        });
+        pieces.filter(|piece| !piece.is_empty())
     }
 
     /// Notes that the link took `count` bytes more, and keeps account of the messages that it took to the last byte.
@@ -219,10 +217,13 @@ impl Frames {
 
     /// Nothing is left; what memory there is stays for what comes next.
     fn reset(&mut self) {
-        let Self { mut entries, mut encoded, .. } = core::mem::take(self);
-        entries.clear();
-        encoded.clear();
-        *self = Self { entries, encoded, ..Self::default() };
+        self.entries.clear();
+        self.encoded.clear();
+        self.apart.clear();
+        self.usage = Usage::default();
+        (self.first, self.special, self.left) = (0, 0, 0);
+        (self.first_written, self.first_encoded) = (0, 0);
+        (self.encoded_written, self.apart_written) = (0, 0);
     }
 
     /// Moves the place up to which is written.
@@ -245,7 +246,7 @@ impl Frames {
 
     /// Takes all messages out of which not the last byte is written, in their order.
     pub(crate) fn take_unsent(&mut self) -> VecDeque<Outgoing> {
-        let Self { entries, first, encoded, apart, first_encoded, .. } = core::mem::take(self);
+        let Self { entries, first, encoded, apart, first_encoded, .. } = mem::take(self);
         let mut apart = apart.into_iter();
         let mut start = first_encoded;
         let unsent = entries.into_iter().skip(first).map(|entry| {
@@ -279,6 +280,7 @@ impl Frames {
     pub(crate) fn shrink_to(&mut self, bytes: usize) {
         self.encoded.shrink_to(bytes);
         self.entries.shrink_to(bytes / size_of::<Entry>());
+        self.apart.shrink_to(bytes / COPY_LIMIT);
     }
 }
 

@@ -62,10 +62,7 @@
 //!                 continue;
 //!             }
 //!             while self.socket.transmit(now, self.link, &mut self.batch) {
-//!                 let mut slices = [&[][..]; 16];
-//!                 let count = self.batch.slices(&mut slices);
-//!                 let written = slices[..count].iter().map(|slice| wire.extend_from_slice(slice)).count();
-//!                 assert_eq!(written, count);
+//!                 self.batch.slices().for_each(|slice| wire.extend_from_slice(slice));
 //!                 // A real stream may take less than it was shown.
 //!                 self.batch.advance(usize::MAX);
 //!                 self.socket.handle_transmitted(now, self.link, &mut self.batch);

@@ -103,9 +103,7 @@ impl Station {
         }
         self.socket.handle_received(now, self.connection, &mut self.buffer);
         while self.socket.transmit(now, self.connection, &mut self.batch) {
-            let mut slices = [&[][..]];
-            self.batch.slices(&mut slices);
-            let written = stream.write(slices[0])?;
+            let written = stream.write(self.batch.slices().next().unwrap_or_default())?;
             self.batch.advance(written);
             self.socket.handle_transmitted(now, self.connection, &mut self.batch);
             if written == 0 {

@@ -138,10 +138,8 @@ impl Player {
         if !self.connection.transmit(&mut self.batch) {
             return;
         }
-        let mut slices = [&[][..]; 3];
-        let count = self.batch.slices(&mut slices);
-        assert!(count > 0, "there is something to write");
-        let mut bytes = slices[..count].concat();
+        let mut bytes = self.batch.slices().take(3).collect::<Vec<_>>().concat();
+        assert!(!bytes.is_empty(), "there is something to write");
         bytes.truncate(most);
         self.batch.advance(bytes.len());
         self.written.extend(bytes);

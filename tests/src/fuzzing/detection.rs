@@ -69,9 +69,7 @@ impl Setting {
         }
         let mut batch = Batch::default();
         while connection.transmit(&mut batch) {
-            let mut slices = [&[][..]; 4];
-            let count = batch.slices(&mut slices);
-            outcome.written.extend(slices[..count].concat());
+            batch.slices().for_each(|slice| outcome.written.extend_from_slice(slice));
             batch.advance(usize::MAX);
             connection.handle_transmitted(Instant::EPOCH, &mut batch);
         }

@@ -50,9 +50,7 @@ impl Node {
 
     /// The connection takes what is being written.
     fn write(&mut self) {
-        let mut slices = [&[][..]; 64];
-        let count = self.batch.slices(&mut slices);
-        slices[..count].iter().for_each(|slice| self.written.extend_from_slice(slice));
+        self.batch.slices().for_each(|slice| self.written.extend_from_slice(slice));
         self.batch.advance(usize::MAX);
         self.socket.handle_transmitted(self.now, self.link, &mut self.batch);
     }

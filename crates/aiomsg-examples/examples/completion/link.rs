@@ -97,10 +97,8 @@ impl<T: OpCode + 'static> Operation<T> {
 
 /// The first bytes of a batch, as a copy: the system owns what it writes, and the batch is ours.
 pub(crate) fn front(batch: &Batch) -> Vec<u8> {
-    let mut slices = [&[][..]; 16];
-    let count = batch.slices(&mut slices);
     let mut bytes = Vec::new();
-    for slice in &slices[..count] {
+    for slice in batch.slices() {
         bytes.extend_from_slice(&slice[..slice.len().min(CHUNK - bytes.len())]);
     }
     bytes

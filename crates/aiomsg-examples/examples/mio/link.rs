@@ -67,9 +67,8 @@ impl Link {
         if !self.writable || !socket.transmit(now, self.id, &mut self.batch) {
             return Ok(false);
         }
-        let mut slices = [&[][..]; 16];
-        let count = self.batch.slices(&mut slices);
-        let written = self.stream.write_vectored(&slices.map(IoSlice::new)[..count]);
+        let slices: Vec<_> = self.batch.slices().take(16).map(IoSlice::new).collect();
+        let written = self.stream.write_vectored(&slices);
         let written = possible(written, &mut self.writable, CloseReason::Failed)?;
         self.batch.advance(written);
         socket.handle_transmitted(now, self.id, &mut self.batch);

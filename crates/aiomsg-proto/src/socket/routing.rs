@@ -376,13 +376,16 @@ impl Socket {
 
     /// Tells senders to one peer that were refused to try again, once half of what may wait for it does.
     pub(super) fn announce_peer_room(&mut self, identity: Identity) {
+        if !self.peers.get(identity).is_some_and(|peer| peer.wants_room) {
+            return;
+        }
         let queued = self.queued_for(identity).unwrap_or_default();
         let limit = self.config.peer_queue;
         if queued.messages <= limit.messages / 2
             && queued.bytes <= limit.bytes / 2
             && let Some(peer) = self.peers.get_mut(identity)
-            && core::mem::take(&mut peer.wants_room)
         {
+            peer.wants_room = false;
             self.ready.push_back(Ready::PeerRoom(identity));
         }
     }
