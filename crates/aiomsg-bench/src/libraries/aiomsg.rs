@@ -144,6 +144,9 @@ impl<M: Mode> Library for Aiomsg<M> {
     }
 
     async fn send_on(socket: &mut Self::Socket, message: Bytes) {
-        Self::send(socket, &message).await;
+        match socket.asker {
+            Some(asker) => socket.socket.send_to(asker, message).await.expect("open"),
+            None => socket.socket.send(message).await.expect("open"),
+        }
     }
 }
