@@ -159,11 +159,8 @@ impl<L: Link> LinkDriver<L> {
         !turn.dry
     }
 
-    /// Reads once. Returns whether something came.
+    /// Reads once what is readable. Returns whether something came.
     fn read(&mut self, turn: &mut Turn<'_, '_>, most: usize) -> Result<bool, CloseReason> {
-        if !self.is_readable(turn) {
-            return Ok(false);
-        }
         match self.reader.poll_read(turn.cx, &mut self.link, &self.shared.buffers, most) {
             Poll::Ready(Ok(0)) => Err(CloseReason::PeerClosed),
             Poll::Ready(Ok(_)) => {
@@ -183,7 +180,7 @@ impl<L: Link> LinkDriver<L> {
         // It may have come since.
         turn.dry = false;
         for _ in 0..ROUNDS {
-            if most == 0 || !matches!(self.read(turn, most), Ok(true)) {
+            if most == 0 || !self.is_readable(turn) || !matches!(self.read(turn, most), Ok(true)) {
                 return;
             }
             let Self { shared, id, reader, .. } = self;
@@ -217,8 +214,9 @@ impl<L: Link> LinkDriver<L> {
     fn round(&mut self, turn: &mut Turn<'_, '_>) -> Result<bool, CloseReason> {
         // First, so that what came and what is to be written take one step with the core.
         let before = self.advice.most;
-        let put_off = before > 0 && self.is_put_off();
-        let read = before > 0 && !put_off && self.read(turn, before)?;
+        let readable = before > 0 && self.is_readable(turn);
+        let put_off = readable && self.is_put_off();
+        let read = readable && !put_off && self.read(turn, before)?;
         self.consult(turn, put_off);
         let Advice { state, most, unread } = self.advice;
         match state {

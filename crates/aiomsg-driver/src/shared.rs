@@ -31,7 +31,12 @@ use crate::waiters::{Waiters, Wakes};
 
 /// With more bytes of messages than this received and not taken, no more is read before the application has taken all.
 /// What is taken soon is still in the caches of the processor, and what is not read holds the sender back.
+#[cfg(not(shuttle))]
 pub(crate) const READ_AHEAD: usize = 16 * 1024;
+
+/// So little that messages of a few bytes count as much.
+#[cfg(shuttle)]
+pub(crate) const READ_AHEAD: usize = 2;
 
 /// Reading is put off for no longer than this: then something is read, whatever the application does. It is less where a
 /// peer is taken for dead soon, since what is not read looks like silence.
@@ -357,13 +362,16 @@ impl State {
         link
     }
 
-    /// Puts reading off on a connection until the application has taken what there is. Not if that is little, and not for
-    /// one that has taken nothing since reading was last not put off for it, which `before` tells, or that waits to send: others
-    /// may wait for what is behind. Acknowledgements are not left waiting, whatever the application does, and a connection that
-    /// ends is read while it lasts.
+    /// Puts reading off on a connection until the application has taken what there is. Not if that is little and nobody waits
+    /// who was put off before, nor if it is its turn. Not for an application that has taken nothing since reading was last
+    /// not put off for it, which `before` tells, or that waits to send: others may wait for what is behind. Acknowledgements
+    /// are not left waiting, whatever the application does, and a connection that ends is read while it lasts.
     pub(crate) fn put_off(&mut self, id: ConnectionId, before: &mut u64) -> bool {
-        let resumed = self.links.get_mut(&id).is_some_and(|link| core::mem::take(&mut link.resumed));
-        if resumed || self.core.receive_held().bytes <= READ_AHEAD || self.core.is_ending(id) {
+        let Some(link) = self.links.get_mut(&id) else { return false };
+        let resumed = core::mem::take(&mut link.resumed) || self.reading == Some(id);
+        let others_wait = self.put_off.len() > usize::from(link.put_off);
+        let little = self.core.receive_held().bytes <= READ_AHEAD && !others_wait;
+        if resumed || little || self.core.is_ending(id) {
             return false;
         }
         let takes = core::mem::replace(before, self.taking) != self.taking;
@@ -393,22 +401,24 @@ impl State {
         }
     }
 
-    /// Has the next connection read on which that was put off, if the application has nothing to take. One after another:
-    /// if all of them were to read, the first would bring so much that it is put off for the others, time and again.
+    /// Has the next connection read on which that was put off. One after another: if all of them were to read, the first
+    /// would bring so much that it is put off for the others, time and again.
     #[inline]
     fn read_next(&mut self) {
-        while self.reading.is_none() && !self.put_off.is_empty() && self.core.receive_held().messages == 0 {
+        while self.reading.is_none() && !self.put_off.is_empty() {
             self.reading = self.resume_next();
         }
     }
 
-    /// A connection has read what there was, or is gone: others may have their turn.
+    /// A connection has read what there was, or is gone: if that was little, the next one may read, too.
     #[inline]
     pub(crate) fn pass_on(&mut self, id: ConnectionId) {
         if self.reading == Some(id) {
             self.reading = None;
+            if self.core.receive_held().bytes <= READ_AHEAD {
+                self.read_next();
+            }
         }
-        self.read_next();
     }
 
     /// Has all connections read on which that was put off.
@@ -516,6 +526,8 @@ impl State {
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         if self.read_on_at.is_some_and(|at| at <= now) {
             self.read_on_at = None;
+            // Perhaps something keeps the one whose turn it is.
+            self.reading = None;
             self.read_on();
         }
         if self.core.poll_timeout().is_some_and(|due| due <= now) {

@@ -494,7 +494,7 @@ impl<R> Socket<R> {
         self.shared.with_inbox(|inbox, wakes| {
             self.shared.with_taking(wakes, |state, _| {
                 let now = state.note_time(self.shared.now());
-                state.core.poll_received(now, inbox);
+                state.exchange(now, inbox);
                 state.core.close(now, linger);
                 state.end_waiting();
             });

@@ -88,6 +88,7 @@ impl Wakes {
     pub(crate) fn append(&mut self, other: &mut Self) {
         match core::mem::take(other) {
             Self::Nobody => {}
+            others if self.is_empty() => *self = others,
             Self::One(waker) => self.push(waker),
             Self::Several(wakers) => self.extend(wakers),
         }

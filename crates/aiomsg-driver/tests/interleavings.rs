@@ -350,6 +350,44 @@ fn connections_that_are_served_together_all_get_their_messages() {
     });
 }
 
+/// Each message is so long that reading is put off until it has been taken.
+#[test]
+fn peers_that_are_put_off_all_have_their_turn() {
+    const PAYLOADS: [&str; 3] = ["aaaa", "bbbb", "cccc"];
+    play(|| {
+        block_on(async {
+            let runtime = Together::default();
+            let socket = || Socket::builder().runtime(runtime.clone()).build().expect("valid settings");
+            let server = socket();
+            server.bind(ADDRESS).await.expect("free");
+            let clients = [socket(), socket(), socket()];
+            let sending = clients.clone().map(|client| {
+                client.connect(ADDRESS).expect("an address");
+                spawn(async move {
+                    for payload in PAYLOADS {
+                        client.send(payload).await.expect("open");
+                    }
+                })
+            });
+            let mut taken = Vec::new();
+            for _ in 0..clients.len() * PAYLOADS.len() {
+                taken.push(server.recv().await.expect("open"));
+            }
+            assert_eq!(sorted(taken), PAYLOADS.map(|payload| [payload; 3]).concat());
+            for task in sending {
+                end(task).await;
+            }
+            for socket in clients.into_iter().chain([server]) {
+                socket.close().await;
+            }
+            let tasks = core::mem::take(&mut runtime.lock().tasks);
+            for task in tasks {
+                end(task).await;
+            }
+        });
+    });
+}
+
 #[test]
 fn both_directions_flow_at_once() {
     play(|| {

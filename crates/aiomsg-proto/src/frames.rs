@@ -217,13 +217,26 @@ impl Frames {
 
     /// Nothing is left; what memory there is stays for what comes next.
     fn reset(&mut self) {
-        self.entries.clear();
-        self.encoded.clear();
-        self.apart.clear();
-        self.usage = Usage::default();
-        (self.first, self.special, self.left) = (0, 0, 0);
-        (self.first_written, self.first_encoded) = (0, 0);
-        (self.encoded_written, self.apart_written) = (0, 0);
+        let Self {
+            entries,
+            encoded,
+            apart,
+            usage,
+            first,
+            special,
+            left,
+            first_written,
+            first_encoded,
+            encoded_written,
+            apart_written,
+        } = self;
+        entries.clear();
+        encoded.clear();
+        apart.clear();
+        *usage = Usage::default();
+        for count in [first, special, left, first_written, first_encoded, encoded_written, apart_written] {
+            *count = 0;
+        }
     }
 
     /// Moves the place up to which is written.

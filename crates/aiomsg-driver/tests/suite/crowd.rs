@@ -1,5 +1,6 @@
 //! Many that send to one: nobody is passed over.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -7,7 +8,7 @@ use aiomsg_driver::Handle;
 use aiomsg_proto::Limit;
 use fastrand::Rng;
 
-use crate::support::{Style, World, config, data, hello, message, number, yield_now};
+use crate::support::{Pipe, Style, World, config, data, hello, message, number, yield_now};
 
 const SLOW: u64 = 10;
 
@@ -96,7 +97,7 @@ fn slow_senders_wait_for_few_others_beside_one_at_full_speed() {
 
 /// The peers that messages come from, each as often as it has its turn to be read.
 fn turns(seed: u64, peers: u8) -> Vec<u8> {
-    const MUCH: usize = 100_000;
+    const MUCH: usize = 150_000;
     let world = World::new(seed);
     let far = world.socket(config());
     world.listen(&far, "far");
@@ -144,4 +145,65 @@ fn peers_that_bring_much_are_read_in_turn() {
             );
         }
     }
+}
+
+/// A socket that has so much to take that reading is put off for all peers but the first, each of which has sent a message
+/// that is not read. The application takes messages.
+fn waiting(peers: u8) -> (Rc<World>, Handle, Vec<Pipe>, Vec<Box<dyn Any>>) {
+    let world = World::new(1);
+    let far = world.socket(config());
+    world.listen(&far, "far");
+    let (links, pipes): (Vec<Box<dyn Any>>, Vec<_>) = (0..peers)
+        .map(|_| {
+            let (link, wire) = world.raw("far");
+            (Box::new(link) as Box<dyn Any>, wire.out)
+        })
+        .unzip();
+    for (number, pipe) in (200..).zip(&pipes) {
+        pipe.inject(&[hello(number), data(&[0; 16])].concat());
+        world.settle();
+    }
+    take_now(&far, peers.into());
+    let few = usize::from(peers) - 1;
+    pipes[0].inject(&data(&[1; 16]).repeat(MANY - few));
+    world.settle();
+    // The first that comes of each of the others is read: so it learns that much is there.
+    for round in [1, 2] {
+        for pipe in &pipes[1..] {
+            pipe.inject(&data(&[2; 16]));
+            world.settle();
+            assert_eq!(pipe.len() > 0, round == 2, "it is put off");
+        }
+    }
+    assert_eq!(far.metrics().receive_held.messages, MANY);
+    (world, far, pipes, links)
+}
+
+/// Takes messages that are there. Returns the peers that they came from.
+fn take_now(far: &Handle, count: usize) -> Vec<u8> {
+    let mut take = || far.try_recv().expect("it is open").expect("a message").identity.as_bytes()[0];
+    (0..count).map(|_| take()).collect()
+}
+
+/// So many messages are there, more than are read ahead.
+const MANY: usize = 1_100;
+
+#[test]
+fn a_peer_that_brings_little_holds_nobody_up() {
+    let (world, far, ..) = waiting(5);
+    take_now(&far, MANY);
+    world.settle();
+    assert_eq!(take_now(&far, 4), [201, 202, 203, 204]);
+}
+
+#[test]
+fn nobody_is_read_before_those_who_were_put_off_earlier() {
+    let (world, far, pipes, _links) = waiting(3);
+    take_now(&far, MANY - 10);
+    // There is little now.
+    pipes[0].inject(&data(&[3; 16]));
+    world.settle();
+    take_now(&far, 10);
+    world.settle();
+    assert_eq!(take_now(&far, 3), [201, 202, 200]);
 }
