@@ -147,9 +147,17 @@ fn peers_that_bring_much_are_read_in_turn() {
     }
 }
 
-/// A socket that has so much to take that reading is put off for all peers but the first, each of which has sent a message
-/// that is not read. The application takes messages.
-fn waiting(peers: u8) -> (Rc<World>, Handle, Vec<Pipe>, Vec<Box<dyn Any>>) {
+/// A socket, and peers that are just bytes.
+struct Waiting {
+    world: Rc<World>,
+    far: Handle,
+    pipes: Vec<Pipe>,
+    _links: Vec<Box<dyn Any>>,
+}
+
+/// There is so much to take that reading is put off for all peers but the first, each of which has sent a message that is
+/// not read. The application takes messages.
+fn waiting(peers: u8) -> Waiting {
     let world = World::new(1);
     let far = world.socket(config());
     world.listen(&far, "far");
@@ -176,13 +184,13 @@ fn waiting(peers: u8) -> (Rc<World>, Handle, Vec<Pipe>, Vec<Box<dyn Any>>) {
         }
     }
     assert_eq!(far.metrics().receive_held.messages, MANY);
-    (world, far, pipes, links)
+    Waiting { world, far, pipes, _links: links }
 }
 
 /// Takes messages that are there. Returns the peers that they came from.
 fn take_now(far: &Handle, count: usize) -> Vec<u8> {
-    let mut take = || far.try_recv().expect("it is open").expect("a message").identity.as_bytes()[0];
-    (0..count).map(|_| take()).collect()
+    let take = |_| far.try_recv().expect("it is open").expect("a message").identity.as_bytes()[0];
+    (0..count).map(take).collect()
 }
 
 /// So many messages are there, more than are read ahead.
@@ -190,20 +198,20 @@ const MANY: usize = 1_100;
 
 #[test]
 fn a_peer_that_brings_little_holds_nobody_up() {
-    let (world, far, ..) = waiting(5);
-    take_now(&far, MANY);
+    let Waiting { world, far, .. } = &waiting(5);
+    take_now(far, MANY);
     world.settle();
-    assert_eq!(take_now(&far, 4), [201, 202, 203, 204]);
+    assert_eq!(take_now(far, 4), [201, 202, 203, 204]);
 }
 
 #[test]
 fn nobody_is_read_before_those_who_were_put_off_earlier() {
-    let (world, far, pipes, _links) = waiting(3);
-    take_now(&far, MANY - 10);
+    let Waiting { world, far, pipes, .. } = &waiting(3);
+    take_now(far, MANY - 10);
     // There is little now.
     pipes[0].inject(&data(&[3; 16]));
     world.settle();
-    take_now(&far, 10);
+    take_now(far, 10);
     world.settle();
-    assert_eq!(take_now(&far, 3), [201, 202, 200]);
+    assert_eq!(take_now(far, 3), [201, 202, 200]);
 }
