@@ -118,7 +118,7 @@ pub(crate) struct LinkTask {
     pub(crate) due: bool,
     /// It is among those that are put off.
     put_off: bool,
-    /// Reading was put off, and is to go on once, whatever the application does.
+    /// Reading was put off, and is to go on once beside the turns of others.
     resumed: bool,
 }
 
@@ -406,7 +406,7 @@ impl State {
     #[inline]
     fn read_next(&mut self) {
         while self.reading.is_none() && !self.put_off.is_empty() {
-            self.reading = self.resume_next();
+            self.reading = self.wake_next();
         }
     }
 
@@ -424,16 +424,17 @@ impl State {
     /// Has all connections read on which that was put off.
     pub(crate) fn read_on(&mut self) {
         while !self.put_off.is_empty() {
-            self.resume_next();
+            if let Some(link) = self.wake_next().and_then(|id| self.links.get_mut(&id)) {
+                link.resumed = true;
+            }
         }
     }
 
     /// Wakes the first connection of which reading was put off, if it is still there.
-    fn resume_next(&mut self) -> Option<ConnectionId> {
+    fn wake_next(&mut self) -> Option<ConnectionId> {
         let id = self.put_off.pop_front()?;
         let link = self.links.get_mut(&id)?;
         link.put_off = false;
-        link.resumed = true;
         self.woken.push(link.waker.own_task());
         Some(id)
     }

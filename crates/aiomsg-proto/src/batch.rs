@@ -160,6 +160,7 @@ mod tests {
     }
 
     fn write(batch: &mut Batch, most: usize, out: &mut Vec<u8>) -> usize {
+        assert!(batch.slices().all(|slice| !slice.is_empty()), "a link would seem to be closed");
         let bytes = batch.slices().take(3).collect::<Vec<_>>().concat();
         let taken = bytes.len().min(most);
         out.extend_from_slice(&bytes[..taken]);
