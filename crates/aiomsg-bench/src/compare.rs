@@ -311,6 +311,14 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     let cases = || {
         CASES.iter().filter(|case| case.name.contains(&arguments.case) && (case.quick || !arguments.quick))
     };
+    if !cases().any(|case| libraries.iter().any(|library| case.suits(*library))) {
+        let names: Vec<_> = CASES.iter().map(|case| case.name).collect();
+        eprintln!(
+            "nothing to measure: no such case for these libraries, or not in a quick round; there are {}",
+            names.join("; ")
+        );
+        return ExitCode::FAILURE;
+    }
     let mut report = Report::new(rounds, seconds);
     for round in 0..rounds {
         for case in cases().filter(|case| round < case.rounds) {

@@ -36,9 +36,11 @@ impl<const TRY: bool> Library for Omq<TRY> {
             Role::Ask => SocketType::Req,
             Role::Answer => SocketType::Rep,
         };
-        let mut options = Options::default();
-        options.xpub_nodrop = matches!(role, Role::Publish { .. });
-        options.heartbeat_interval = role.heartbeats();
+        let options = Options {
+            xpub_nodrop: matches!(role, Role::Publish { .. }),
+            heartbeat_interval: role.heartbeats(),
+            ..Options::default()
+        };
         let socket = omq_tokio::Socket::new(kind, options);
         let endpoint = format!("tcp://{address}");
         match way {
