@@ -277,12 +277,15 @@ mod tests {
     struct Turns {
         count: Arc<AtomicUsize>,
         last: usize,
+        /// Whom its stream wakes.
+        reader: Arc<Mutex<Waker>>,
     }
 
     impl Future for Turns {
         type Output = ();
 
-        fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+            lock(&self.reader).clone_from(cx.waker());
             let turns = 1 + self.count.fetch_add(1, Ordering::Relaxed);
             assert!(turns == 1 || self.last != PANIC, "as it is told");
             if turns < self.last || turns == 1 { Poll::Pending } else { Poll::Ready(()) }
@@ -304,17 +307,19 @@ mod tests {
         turns: Arc<AtomicUsize>,
         woken: Arc<Woken>,
         waker: Waker,
+        reader: Arc<Mutex<Waker>>,
     }
 
     impl Connection {
         fn until(runtime: u64, last: usize) -> Self {
             let (turns, woken) = (Arc::<AtomicUsize>::default(), Arc::<Woken>::default());
             let mut waker = Waker::noop().clone();
+            let reader = Arc::new(Mutex::new(waker.clone()));
             let task = LeadingTask::new(runtime, |own| {
                 waker = Waker::from(own);
-                Turns { count: turns.clone(), last }
+                Turns { count: turns.clone(), last, reader: reader.clone() }
             });
-            let mut connection = Self { task, turns, woken, waker };
+            let mut connection = Self { task, turns, woken, waker, reader };
             assert!(connection.run().is_pending());
             connection
         }
@@ -442,6 +447,20 @@ mod tests {
         first.waker.wake_by_ref();
         wake(&all[..1]);
         assert_eq!(each(&all, Connection::woken), [2, 1], "nobody follows one that is gone");
+    }
+
+    /// Not the task that serves it just now, nor its own as that was known when it began to follow.
+    #[test]
+    fn what_comes_for_one_that_follows_wakes_its_own_task_as_it_is_now() {
+        let mut all = several(2);
+        wake(&all);
+        let [first, second] = all.as_mut_slice() else { panic!("two") };
+        second.woken = Arc::default();
+        assert!(second.run().is_pending());
+        assert!(first.run().is_pending());
+        assert_eq!(second.turns(), 2);
+        lock(&second.reader).wake_by_ref();
+        assert_eq!((first.woken(), second.woken()), (1, 1));
     }
 
     #[test]
