@@ -7,7 +7,9 @@ use std::time::Duration;
 use clap::Args;
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde::Serialize;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::failure::Failure;
 
@@ -55,7 +57,13 @@ impl Console {
             1 => LevelFilter::DEBUG,
             2.. => LevelFilter::TRACE,
         };
-        tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr).init();
+        let mut shown = Targets::new().with_default(level);
+        if verbose == 0 {
+            // Told by notes.
+            shown = shown.with_target("aiomsg_driver::dials", LevelFilter::ERROR);
+        }
+        let log = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+        tracing_subscriber::registry().with(log).with(shown).init();
         Self { json, quiet }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use aiomsg_tokio::{SendError, Socket};
+use aiomsg_tokio::{Acknowledge, SendError, Socket};
 use clap::Args;
 use serde::Serialize;
 
@@ -57,7 +57,7 @@ impl fmt::Display for Summary {
 
 pub(crate) async fn run(args: EchoArgs, console: Console, stop: Stop) -> Result<(), Failure> {
     let EchoArgs { count, delivery, socket: ends } = args;
-    let builder = ends.builder().delivery(delivery.into());
+    let builder = ends.builder().delivery(delivery.into()).acknowledge(Acknowledge::Manual);
     let linger = ends.linger();
     let socket = ends.open(builder, console).await?;
     let mut summary = Summary { event: "echoed", ..Summary::default() };
@@ -106,6 +106,7 @@ async fn answer_all(
             Err(SendError::UnknownPeer(_) | SendError::WouldDeadlock(_)) => summary.dropped += 1,
             Err(error) => return Err(error.into()),
         }
+        message.acknowledge();
     }
     Ok(())
 }

@@ -88,7 +88,7 @@ struct PaceArgs {
 enum SlowArg {
     /// All wait for it, and after 10 s without progress it is disconnected.
     Wait,
-    /// It misses what comes until it has caught up.
+    /// It misses what comes until it has caught up, as is the default of the library.
     DropNewest,
     /// It misses the oldest of what waits for it.
     DropOldest,

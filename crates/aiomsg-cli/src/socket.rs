@@ -252,6 +252,9 @@ impl fmt::Display for Note {
     }
 }
 
+/// A peer that hangs up so often in a row does not want us.
+const HUNG_UP: u32 = 3;
+
 /// Tells what a user should know while a command runs. Who comes and goes is for machines; for people it is in the log.
 ///
 /// Of those who come, it is for people whom they were told that nobody could connect to.
@@ -272,12 +275,20 @@ async fn report(mut events: EventStream, socket: &'static str, console: Console)
                     reason: reason.to_string(),
                 }
             }
-            // The first failure in a row says it; a peer that hangs up has its reasons.
-            Event::Retrying { dial, address, failures: 1, reason, cause, .. }
-                if reason != CloseReason::PeerClosed =>
+            // The first failure in a row says it. A peer may hang up once, for its reasons.
+            Event::Retrying { dial, address, failures, reason, cause, .. }
+                if failures == if reason == CloseReason::PeerClosed { HUNG_UP } else { 1 } =>
             {
                 failing.insert(dial);
-                let reason = cause.map_or_else(|| reason.to_string(), |cause| cause.to_string());
+                let reason = match (cause, reason) {
+                    (Some(cause), _) => cause.to_string(),
+                    (None, CloseReason::PeerClosed) => {
+                        format!(
+                            "{reason} {HUNG_UP} times in a row, which knows why: another socket may have our identity"
+                        )
+                    }
+                    (None, reason) => reason.to_string(),
+                };
                 Note::CannotConnect { socket, address: address.to_string(), reason, for_good: false }
             }
             Event::GivenUp { address, reason, .. } => Note::CannotConnect {

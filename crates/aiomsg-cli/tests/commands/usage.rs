@@ -80,6 +80,21 @@ fn what_cannot_be_connected_is_told_once_and_tried_again() {
 }
 
 #[test]
+fn who_is_hung_up_on_time_and_again_is_told_why_that_may_be() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound").to_string();
+    // Until the program is ended.
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    let stage = &mut Stage::new();
+    let receiver = start(stage, &["recv", "--connect", &address]);
+    let said = stage.wait_note(receiver, "cannot connect to ");
+    assert!(said.contains("3 times in a row") && said.contains("identity"), "{said}");
+    stage.signal(receiver, "-TERM");
+    let _ = exit_code(stage, receiver);
+    assert_eq!(stage.count_notes(receiver, "cannot connect"), 1);
+}
+
+#[test]
 fn a_socket_that_connects_to_itself_is_told_so() {
     let stage = &mut Stage::new();
     let (actor, address) = bind(stage, &["recv", "--identity", "000102030405060708090a0b0c0d0e0f"]);
@@ -87,6 +102,7 @@ fn a_socket_that_connects_to_itself_is_told_so() {
     let twin = start(stage, &twin);
     let said = stage.wait_note(twin, "cannot connect to ");
     assert!(said.contains("our own identity") && said.contains("given up"), "{said}");
+    assert!(!errors(stage, twin).contains("WARN"), "once is enough");
     let _ = stage.kill(actor);
 }
 
