@@ -115,6 +115,9 @@ fn port(text: &str) -> Result<u16, String> {
     let Some((host, port)) = text.rsplit_once(':').filter(|_| !text.ends_with(']')) else {
         return Err(match text.parse::<u16>() {
             Ok(port) => without_host(port),
+            Err(_) if text.starts_with('-') || text.contains([',', ';', '/', '@']) => {
+                "expected HOST:PORT, for example 127.0.0.1:25000".to_owned()
+            }
             Err(_) => format!("a host without a port; try {text}:25000"),
         });
     };
@@ -129,9 +132,9 @@ fn port(text: &str) -> Result<u16, String> {
     };
     match (host, inside) {
         ("", _) => Err(without_host(number)),
-        ("*", _) => Err(format!(
-            "* is not a host; to be reached at all addresses of this machine, bind 0.0.0.0:{number}"
-        )),
+        ("*", _) => {
+            Err(format!("* is not a host; try 0.0.0.0:{number} to bind all addresses of this machine"))
+        }
         (_, Some(inside)) if !is_ipv6(inside) => {
             Err(format!("brackets are for IPv6 addresses, as in [::1]:{number}"))
         }
@@ -159,7 +162,7 @@ fn without_brackets(text: &str, host: &str, port: &str) -> String {
 
 fn without_host(port: u16) -> String {
     format!(
-        "a port without a host; try 127.0.0.1:{port} for this machine alone, or 0.0.0.0:{port} to be reached by all"
+        "a port without a host; try 127.0.0.1:{port} for this machine, or, to bind all its addresses, 0.0.0.0:{port}"
     )
 }
 
@@ -194,6 +197,8 @@ mod tests {
             (":25000", "0.0.0.0:25000"),
             ("*:25000", "0.0.0.0:25000"),
             ("localhost", "localhost:25000"),
+            ("127.0.0.1,25000", "HOST:PORT, for example 127.0.0.1:25000"),
+            ("-1", "HOST:PORT, for example 127.0.0.1:25000"),
             ("127.0.0.1", "127.0.0.1:25000"),
             ("localhost:", "\"\" is not a port"),
             ("localhost:http", "not a port"),

@@ -46,11 +46,14 @@ A socket that is dropped does not wait for anything: [close](Socket::close) it, 
 
 # Logging
 
-By `tracing`, under the target `aiomsg_driver`; never what is in a message. Level `warn`: accepting fails, a socket is
-dropped with messages that were not sent, or messages are taken to be acknowledged by hand without
-[`Acknowledge::Manual`]. Level `debug`: every [`Event`], with the identity of the socket, and what the
-system says of a connection that failed. It is shown when the program installs a subscriber, such as that of
-`tracing-subscriber`, and turns the level on, for example by `RUST_LOG=aiomsg_driver=debug`.
+By `tracing`, under the target `aiomsg_driver`; never what is in a message. Level `warn`: accepting fails, a dial is given
+up or has failed five times in a row, a socket is dropped with messages that were not sent, or messages are taken to be
+acknowledged by hand without [`Acknowledge::Manual`]; and, the first time that each of these happens to a socket, a
+subscriber that misses messages, messages that are given up, and acknowledgements that come early or are hidden. Level
+`debug`: every other [`Event`], with the identity of the socket, and what the system says of a connection that failed. It is
+shown when the program installs a subscriber, such as that of `tracing-subscriber`, and turns the level on:
+`RUST_LOG=warn` is worth having always (`tracing_subscriber::fmt::init()` shows errors alone without it, if it heeds
+`RUST_LOG` at all), `RUST_LOG=aiomsg_driver=debug` when something is to be found out.
 
 # Features and versions
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::mem::{Discriminant, discriminant};
 use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -41,6 +42,9 @@ pub(crate) const READ_AHEAD: usize = 2;
 /// Reading is put off for no longer than this: then something is read, whatever the application does. It is less where a
 /// peer is taken for dead soon, since what is not read looks like silence.
 const PUT_OFF_MOST: Duration = Duration::from_secs(1);
+
+/// After so many failures in a row, a few seconds, a dial is worth a warning.
+const PERSISTENT: u32 = 5;
 
 /// A socket as all its tasks share it.
 pub(crate) struct Shared {
@@ -99,6 +103,8 @@ pub(crate) struct State {
     /// Tasks that wait for peers to come, or for the socket to close.
     pub(crate) watchers: Waiters,
     pub(crate) events: EventLog,
+    /// Kinds of events that were warned of, and are not again.
+    warned: Vec<Discriminant<Event>>,
     pub(crate) receipts: FxHashMap<ReceiptId, ReceiptState>,
     /// Tasks that a change wants to have woken.
     pub(crate) woken: Wakes,
@@ -162,6 +168,7 @@ impl Shared {
                 streams: Waiters::default(),
                 watchers: Waiters::default(),
                 events: EventLog::default(),
+                warned: Vec::new(),
                 receipts: FxHashMap::default(),
                 woken: Wakes::default(),
                 sent_in_a_row: 0,
@@ -287,7 +294,7 @@ impl Shared {
             state.take_up(ready, wakes);
         }
         while let Some(event) = state.core.poll_event() {
-            tracing::debug!(identity = %state.core.identity(), ?event);
+            state.log(&event);
             if matches!(event, Event::Connected { .. }) {
                 wakes.extend(state.watchers.take_all());
             }
@@ -481,6 +488,29 @@ impl State {
             Ready::Receipt => self.take_receipts(wakes),
             Ready::Closed => self.end_all(wakes),
             _ => {}
+        }
+    }
+
+    /// What does not come right by itself is a warning. So is what is lost, once for each kind of loss: how much that is, the
+    /// metrics tell. All else is for who looks for a fault.
+    fn log(&mut self, event: &Event) {
+        let identity = self.core.identity();
+        match event {
+            // A target of its own, for who tells of these in other words.
+            Event::GivenUp { .. } | Event::Retrying { failures: PERSISTENT, .. } => {
+                tracing::warn!(target: "aiomsg_driver::dials", %identity, "{event}");
+            }
+            Event::SlowPeer { .. }
+            | Event::Undeliverable { .. }
+            | Event::Expired { .. }
+            | Event::AcknowledgedEarly { .. }
+            | Event::AcknowledgementsHidden { .. }
+                if !self.warned.contains(&discriminant(event)) =>
+            {
+                self.warned.push(discriminant(event));
+                tracing::warn!(%identity, "{event}; events and metrics tell of more like this, which is not warned of");
+            }
+            event => tracing::debug!(%identity, ?event, "{event}"),
         }
     }
 

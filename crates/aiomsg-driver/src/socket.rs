@@ -129,7 +129,8 @@ impl<R: Runtime> Socket<R> {
     }
 
     /// Connects to `address` (`HOST:PORT`) and reconnects until [`disconnect`](Self::disconnect). Returns at once; each
-    /// attempt resolves the name and tries all its addresses. May be called for any number of addresses.
+    /// attempt resolves the name and tries all its addresses. May be called for any number of addresses, but once for each
+    /// peer: a second connection to the same one is refused there as a duplicate, and tried again and again.
     /// [`wait_for_peers`](Self::wait_for_peers) waits until a peer is connected, [`events`](Self::events) tells what
     /// happens meanwhile. An address that leads to this socket itself is given up
     /// ([`Event::GivenUp`](aiomsg_proto::Event::GivenUp)).

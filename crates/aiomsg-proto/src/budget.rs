@@ -1,6 +1,8 @@
 //! Counting what a queue holds, in messages and in bytes.
 #![deny(clippy::arithmetic_side_effects)]
 
+use core::fmt;
+
 /// A number of messages and the bytes of their payloads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -30,6 +32,13 @@ impl Usage {
         debug_assert!(self.messages >= other.messages && self.bytes >= other.bytes, "{self:?} - {other:?}");
         self.messages = self.messages.saturating_sub(other.messages);
         self.bytes = self.bytes.saturating_sub(other.bytes);
+    }
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { messages, bytes } = self;
+        write!(f, "{messages} message{} of {bytes} bytes", if *messages == 1 { "" } else { "s" })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
+use core::fmt;
 use core::time::Duration;
 
 use crate::budget::Usage;
@@ -149,6 +150,55 @@ pub enum Event {
     },
 }
 
+/// For people, in one line: who, where and why, without the numbers by which a program tells connections apart.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listening { address } => write!(f, "listening at {address}"),
+            Self::Connecting { address, .. } => write!(f, "connecting to {address}"),
+            Self::Connected { identity, address, origin, .. } => {
+                let how = if matches!(origin, Origin::Accepted) { "from" } else { "at" };
+                write!(f, "connected: {identity} {how} {address}")
+            }
+            Self::Disconnected { identity, address, reason, .. } => {
+                write!(f, "disconnected: {identity} at {address}: {reason}")
+            }
+            Self::Refused { address, identity: Some(identity), reason } => {
+                write!(f, "not connected: {identity} at {address}: {reason}")
+            }
+            Self::Refused { address, identity: None, reason } => {
+                write!(f, "not connected: {address}: {reason}")
+            }
+            Self::Retrying { address, failures, delay, reason, cause, .. } => {
+                write!(
+                    f,
+                    "trying {address} again in {delay:?}, after {failures} failures in a row: {reason}"
+                )?;
+                cause.as_ref().map_or(Ok(()), |cause| write!(f, ": {cause}"))
+            }
+            Self::GivenUp { address, reason, .. } => write!(f, "not trying {address} any more: {reason}"),
+            Self::Undeliverable { identity, dropped } => {
+                write!(f, "dropped {dropped} to {identity}, which has not returned")
+            }
+            Self::Expired { identity, dropped } => {
+                write!(f, "dropped {dropped} that {identity} has not acknowledged, as often as it was sent")
+            }
+            Self::AcknowledgedEarly { identity } => {
+                write!(f, "messages of {identity} are acknowledged before the application has taken them")
+            }
+            Self::AcknowledgementsHidden { identity } => write!(
+                f,
+                "{identity} is not read, since what has arrived is not taken; acknowledgements may be behind that"
+            ),
+            Self::SlowPeer { identity, .. } => write!(f, "{identity} does not keep up, and misses messages"),
+            Self::SlowPeerRecovered { identity, dropped, .. } => {
+                write!(f, "{identity} keeps up again, and has missed {dropped}")
+            }
+            Self::Lagged { events } => write!(f, "{events} events were not taken in time, and are not told"),
+        }
+    }
+}
+
 /// The events that wait to be taken: the latest ones, and how many older ones were dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Events {
@@ -182,7 +232,40 @@ impl Events {
 
 #[cfg(test)]
 mod tests {
+    use alloc::format;
+
     use super::*;
+
+    #[test]
+    fn people_read_who_where_and_why() {
+        let address: Arc<str> = "10.0.0.1:25000".into();
+        let identity = Identity::from_bytes([7; 16]);
+        let reason = CloseReason::from(crate::frame::FrameTooLong { length: 9, limit: 8 });
+        let dropped = Usage { messages: 1, bytes: 5 };
+        for (event, text) in [
+            (
+                Event::Refused { address: address.clone(), identity: None, reason },
+                "not connected: 10.0.0.1:25000: a frame of 9 bytes was announced, at most 8 are allowed by `max_message`",
+            ),
+            (
+                Event::Retrying {
+                    dial: DialId(slotmap::DefaultKey::default()),
+                    address,
+                    failures: 2,
+                    delay: Duration::from_millis(150),
+                    reason: CloseReason::ConnectFailed,
+                    cause: Some("refused".into()),
+                },
+                "trying 10.0.0.1:25000 again in 150ms, after 2 failures in a row: connecting failed: refused",
+            ),
+            (
+                Event::Undeliverable { identity, dropped },
+                "dropped 1 message of 5 bytes to 07070707070707070707070707070707, which has not returned",
+            ),
+        ] {
+            assert_eq!(format!("{event}"), text);
+        }
+    }
 
     #[test]
     fn old_events_give_way_and_are_counted() {

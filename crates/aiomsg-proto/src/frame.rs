@@ -11,7 +11,7 @@ pub const PREFIX: usize = 4;
 
 /// A frame was announced that is longer than the receiver allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-#[error("a frame of {length} bytes was announced, at most {limit} are allowed")]
+#[error("a frame of {length} bytes was announced, at most {limit} are allowed by `max_message`")]
 pub struct FrameTooLong {
     /// The announced length in bytes.
     pub length: u32,

@@ -3,18 +3,19 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
 use aiomsg_driver::Handle;
-use aiomsg_proto::{Acknowledge, Config};
+use aiomsg_proto::{Acknowledge, Config, Limit, SendMode};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::with_default;
 use tracing::{Event, Level, Metadata, Subscriber};
 
-use crate::support::{World, config};
+use crate::support::{World, config, message};
 
 /// Keeps the texts of warnings.
 #[derive(Clone, Default)]
@@ -96,6 +97,55 @@ fn acknowledging_by_hand_is_not_warned_of_where_it_was_chosen_when_to_acknowledg
             assert_eq!(said_when_taking(config().acknowledge(chosen), take), [""; 0], "{chosen:?}");
         }
     }
+}
+
+/// What is said while `act` goes on.
+fn said_during(act: impl FnOnce(&Rc<World>)) -> Vec<String> {
+    let log = Log::default();
+    with_default(log.clone(), || act(&World::new(1)));
+    log.texts()
+}
+
+#[test]
+fn a_dial_that_keeps_failing_is_warned_of_once() {
+    let said = said_during(|world| {
+        let socket = world.socket(config());
+        world.dial(&socket, "nobody");
+        world.pass(Duration::from_secs(600));
+        assert!(socket.metrics().dial_attempts > 10);
+    });
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].contains("trying nobody again") && said[0].contains("5 failures in a row"), "{said:?}");
+}
+
+#[test]
+fn a_dial_that_is_given_up_is_warned_of() {
+    let said = said_during(|world| {
+        let socket = world.socket(config());
+        world.listen(&socket, "itself");
+        world.dial(&socket, "itself");
+        world.settle();
+    });
+    assert_eq!(said, ["not trying itself any more: the peer shows our own identity"]);
+}
+
+#[test]
+fn a_subscriber_that_misses_messages_is_warned_of_the_first_time() {
+    let said = said_during(|world| {
+        let publisher =
+            world.socket(config().send_mode(SendMode::Publish).peer_queue(Limit::new(2, 1 << 20)));
+        let subscriber = world.socket(config());
+        world.join(&publisher, &subscriber, "subscriber");
+        for _ in 0..3 {
+            for number in 0..10 {
+                publisher.try_send(message(number, 100)).expect("open");
+            }
+            world.settle();
+        }
+        assert!(publisher.metrics().dropped_slow_peer.messages > 10);
+    });
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].contains("misses messages"), "{said:?}");
 }
 
 #[test]
