@@ -22,6 +22,7 @@ mod habits;
 mod network;
 mod node;
 mod pipe;
+mod ports;
 pub mod program;
 mod raw;
 mod roads;
@@ -34,6 +35,7 @@ pub use self::check::{assert_conserved, departures, numbered, refusals};
 pub use self::connection::WireId;
 pub use self::network::{Chunking, Network};
 pub use self::node::{NodeId, Taking};
+pub use self::ports::free_address;
 pub use self::raw::{Ended, RawId};
 pub use self::scene::Scene;
 

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use aiomsg_driver::{ConnectError, Socket};
 use aiomsg_proto::{Event, Limit, SendMode};
+use aiomsg_tests::free_address;
 
-use crate::support::{
-    Adapter, LOCAL, bind, builder, event, free_address, join, pair, round_trip, socket, spawn, within,
-};
+use crate::support::{Adapter, LOCAL, bind, builder, event, join, pair, round_trip, socket, spawn, within};
 
 fn echo<R: Adapter>(socket: &Socket<R>) {
     let socket = socket.clone();
@@ -70,7 +69,8 @@ async fn one_may_connect_before_the_other_binds<R: Adapter>() {
 async fn a_client_comes_back_when_its_server_is_restarted_on_the_same_port<R: Adapter>() {
     let client = socket::<R>();
     let mut server = socket::<R>();
-    let address = bind(&server).await;
+    let (address, _reserved) = free_address();
+    server.bind(address).await.expect("it is reserved");
     join(&client, address).await;
     for round in 0..5 {
         client.send(format!("round {round}")).await.expect("open");
@@ -93,7 +93,8 @@ async fn a_port_that_is_taken_is_refused<R: Adapter>() {
 
 async fn unbinding_frees_the_port_at_once_and_leaves_connections_up<R: Adapter>() {
     let (server, client, other) = (socket::<R>(), socket::<R>(), socket::<R>());
-    let address = bind(&server).await;
+    let (address, _reserved) = free_address();
+    server.bind(address).await.expect("it is reserved");
     echo(&server);
     join(&client, address).await;
     for _ in 0..20 {

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use aiomsg_driver::{Clock, Runtime, Socket};
 use aiomsg_proto::{Event, Instant};
+use aiomsg_tests::free_address;
 
-use crate::support::{Adapter, bind, event, free_address, socket, within};
+use crate::support::{Adapter, bind, event, socket, within};
 
 /// A runtime that answers with one list of addresses after another, and with the last one from then on.
 #[derive(Clone, Debug)]

@@ -142,16 +142,6 @@ pub(crate) async fn pair<R: Adapter>(far: Builder<R>, near: Builder<R>) -> (Sock
     (far, near)
 }
 
-/// A port where nobody listens. As long as the second part is there, nobody gets it who asks for any free one, and who
-/// asks for this one does.
-pub(crate) fn free_address() -> (SocketAddr, socket2::Socket) {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-    socket.set_reuse_address(true).expect("not bound yet");
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
-    let address = socket.local_addr().ok().and_then(|address| address.as_socket()).expect("bound");
-    (address, socket)
-}
-
 /// Waits for an event of a kind.
 pub(crate) async fn event(events: &mut EventStream, what: &str, is_it: impl Fn(&Event) -> bool) -> Event {
     within(what, async {

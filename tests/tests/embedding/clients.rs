@@ -1,6 +1,7 @@
 //! The examples that connect: `blocking`, `completion` and `connection_only`.
 
 use aiomsg_driver::Runtime;
+use aiomsg_tests::free_address;
 use aiomsg_tests::program::Program;
 
 use crate::support::{echo_server, on_both, slow_line, socket, soon};
@@ -51,7 +52,8 @@ async fn bytes_may_come_few_at_a_time<R: Runtime>() {
 async fn a_server_that_restarts_is_found_again<R: Runtime>() {
     for client in SOCKETS {
         let first = socket::<R>();
-        let address = first.bind("127.0.0.1:0").await.expect("a free port").to_string();
+        let (address, _reserved) = free_address();
+        let address = first.bind(address).await.expect("it is reserved").to_string();
         let Some(mut program) = start(client, &address, 300, 50_000) else { continue };
         // It answers nothing, and dies with what it has.
         soon(&first, first.recv()).await.expect("it is open");
@@ -65,8 +67,8 @@ async fn a_server_that_restarts_is_found_again<R: Runtime>() {
 
 async fn a_server_that_is_late_is_waited_for<R: Runtime>() {
     for client in SOCKETS {
-        let (server, address) = echo_server::<R>("127.0.0.1:0").await;
-        server.close().await;
+        let (address, _reserved) = free_address();
+        let address = address.to_string();
         let Some(mut program) = start(client, &address, 10, 100) else { continue };
         program.line("; trying again in ");
         let (_server, _) = echo_server::<R>(&address).await;
