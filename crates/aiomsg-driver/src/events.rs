@@ -1,11 +1,12 @@
 //! Events for any number of watchers.
 
 use std::collections::VecDeque;
+use std::mem::{Discriminant, discriminant};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use aiomsg_proto::Event;
+use aiomsg_proto::{Event, Identity};
 use futures_core::Stream;
 
 use crate::shared::Shared;
@@ -13,6 +14,9 @@ use crate::waiters::{Ticket, Waiters, Wakes};
 
 /// Events that are kept for watchers who have not taken them, at most.
 const CAPACITY: u64 = 1_024;
+
+/// After so many failures in a row, a few seconds, a dial is worth a warning.
+const PERSISTENT: u32 = 5;
 
 /// The latest events, numbered, for as long as somebody watches.
 #[derive(Debug, Default)]
@@ -22,11 +26,35 @@ pub(crate) struct EventLog {
     watchers: usize,
     waiting: Waiters,
     ended: bool,
+    /// Kinds of events that were warned of, and are not again.
+    warned: Vec<Discriminant<Event>>,
 }
 
 impl EventLog {
     fn end(&self) -> u64 {
         self.first + self.recent.len() as u64
+    }
+
+    /// What does not come right by itself is a warning. So is what is lost, once for each kind of loss: how much that is, the
+    /// metrics tell. All else is for who looks for a fault.
+    pub(crate) fn log(&mut self, identity: Identity, event: &Event) {
+        match event {
+            // A target of its own, for who tells of these in other words.
+            Event::GivenUp { .. } | Event::Retrying { failures: PERSISTENT, .. } => {
+                tracing::warn!(target: "aiomsg_driver::dials", %identity, "{event}");
+            }
+            Event::SlowPeer { .. }
+            | Event::Undeliverable { .. }
+            | Event::Expired { .. }
+            | Event::AcknowledgedEarly { .. }
+            | Event::AcknowledgementsHidden { .. }
+                if !self.warned.contains(&discriminant(event)) =>
+            {
+                self.warned.push(discriminant(event));
+                tracing::warn!(%identity, "{event}; events and metrics tell of more like this, which is not warned of");
+            }
+            event => tracing::debug!(%identity, ?event, "{event}"),
+        }
     }
 
     pub(crate) fn push(&mut self, event: Event, wakes: &mut Wakes) {

@@ -49,8 +49,10 @@ struct Advice {
     state: LinkState,
     /// So many bytes may be read at most.
     most: usize,
-    /// Bytes of messages that were received and not taken, on all connections.
-    unread: usize,
+    /// More messages were received and not taken, on all connections, than is read ahead.
+    much_unread: bool,
+    /// Reading was put off on some connection, which waits for its turn.
+    others_wait: bool,
 }
 
 /// One poll of the future.
@@ -70,7 +72,7 @@ impl<L: Link> LinkDriver<L> {
             link,
             batch: Batch::default(),
             reader: Reader::new(),
-            advice: Advice { state: LinkState::Open, most: 0, unread: 0 },
+            advice: Advice { state: LinkState::Open, most: 0, much_unread: false, others_wait: false },
             read: false,
             wrote: false,
             taking: 0,
@@ -87,9 +89,14 @@ impl<L: Link> LinkDriver<L> {
     }
 
     /// Whether reading is put off until the application has taken what there is. The task is woken then.
-    fn is_put_off(&mut self) -> bool {
-        let Self { shared, id, advice, taking, .. } = self;
-        advice.unread > READ_AHEAD && shared.with_sending(|state| state.put_off(*id, taking))
+    fn is_put_off(&mut self, cx: &Context<'_>) -> bool {
+        let Self { shared, id, advice, taking, member, .. } = self;
+        let look = |state: &mut State| {
+            // So that it is the task of now that is woken.
+            state.link(*id, cx.waker(), member.as_ref());
+            state.put_off(*id, taking)
+        };
+        (advice.much_unread || advice.others_wait) && shared.with_sending(look)
     }
 
     /// Tells the core what was done, and asks what to do: all in one step, unless neither side has anything new. Others may
@@ -118,7 +125,8 @@ impl<L: Link> LinkDriver<L> {
             *advice = Advice {
                 state: state.core.link_state(id),
                 most: state.core.wants_read(id, &reader.buffer),
-                unread: state.core.receive_held().bytes,
+                much_unread: state.core.receive_held().bytes > READ_AHEAD,
+                others_wait: state.some_wait(),
             };
         };
         let consult = |state: &mut State| {
@@ -215,10 +223,10 @@ impl<L: Link> LinkDriver<L> {
         // First, so that what came and what is to be written take one step with the core.
         let before = self.advice.most;
         let readable = before > 0 && self.is_readable(turn);
-        let put_off = readable && self.is_put_off();
+        let put_off = readable && self.is_put_off(turn.cx);
         let read = readable && !put_off && self.read(turn, before)?;
         self.consult(turn, put_off);
-        let Advice { state, most, unread } = self.advice;
+        let Advice { state, most, much_unread, others_wait } = self.advice;
         match state {
             LinkState::Open => {}
             LinkState::HalfClose => self.half_close(turn.cx)?,
@@ -227,11 +235,11 @@ impl<L: Link> LinkDriver<L> {
         let wrote = self.write(turn.cx).inspect_err(|_| self.drain(turn, most))?;
         let resumed = before == 0 && most > 0;
         let more = read && most > 0 && self.is_readable(turn);
-        let ahead = more && unread > READ_AHEAD;
+        let ahead = more && (much_unread || others_wait);
         if wrote || resumed || (more && !ahead) {
             return Ok(true);
         }
-        if ahead && !self.is_put_off() {
+        if ahead && !self.is_put_off(turn.cx) {
             // Others have their turn before.
             turn.cx.waker().wake_by_ref();
             return Ok(false);

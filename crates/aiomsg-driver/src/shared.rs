@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::mem::{Discriminant, discriminant};
 use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -42,9 +41,6 @@ pub(crate) const READ_AHEAD: usize = 2;
 /// Reading is put off for no longer than this: then something is read, whatever the application does. It is less where a
 /// peer is taken for dead soon, since what is not read looks like silence.
 const PUT_OFF_MOST: Duration = Duration::from_secs(1);
-
-/// After so many failures in a row, a few seconds, a dial is worth a warning.
-const PERSISTENT: u32 = 5;
 
 /// A socket as all its tasks share it.
 pub(crate) struct Shared {
@@ -103,8 +99,6 @@ pub(crate) struct State {
     /// Tasks that wait for peers to come, or for the socket to close.
     pub(crate) watchers: Waiters,
     pub(crate) events: EventLog,
-    /// Kinds of events that were warned of, and are not again.
-    warned: Vec<Discriminant<Event>>,
     pub(crate) receipts: FxHashMap<ReceiptId, ReceiptState>,
     /// Tasks that a change wants to have woken.
     pub(crate) woken: Wakes,
@@ -168,7 +162,6 @@ impl Shared {
                 streams: Waiters::default(),
                 watchers: Waiters::default(),
                 events: EventLog::default(),
-                warned: Vec::new(),
                 receipts: FxHashMap::default(),
                 woken: Wakes::default(),
                 sent_in_a_row: 0,
@@ -294,7 +287,7 @@ impl Shared {
             state.take_up(ready, wakes);
         }
         while let Some(event) = state.core.poll_event() {
-            state.log(&event);
+            state.events.log(state.core.identity(), &event);
             if matches!(event, Event::Connected { .. }) {
                 wakes.extend(state.watchers.take_all());
             }
@@ -370,31 +363,40 @@ impl State {
     }
 
     /// Puts reading off on a connection until the application has taken what there is. Not if that is little and nobody waits
-    /// who was put off before, nor if it is its turn. Not for an application that has taken nothing since reading was last
-    /// not put off for it, which `before` tells, or that waits to send: others may wait for what is behind. Acknowledgements
-    /// are not left waiting, whatever the application does, and a connection that ends is read while it lasts.
+    /// who was put off before, nor if it is its turn, nor while its peer introduces itself, which brings no message. Not for
+    /// an application that has taken nothing since reading was last not put off for it, which `before` tells, or that waits to
+    /// send: others may wait for what is behind. Acknowledgements are not left waiting, whatever the application does, and a
+    /// connection that ends is read while it lasts. Who is read for such a reason does not keep others from their turn.
     pub(crate) fn put_off(&mut self, id: ConnectionId, before: &mut u64) -> bool {
         let Some(link) = self.links.get_mut(&id) else { return false };
+        let waits = link.put_off;
         let resumed = core::mem::take(&mut link.resumed) || self.reading == Some(id);
-        let others_wait = self.put_off.len() > usize::from(link.put_off);
+        let others_wait = self.put_off.len() > usize::from(waits);
         let little = self.core.receive_held().bytes <= READ_AHEAD && !others_wait;
-        if resumed || little || self.core.is_ending(id) {
+        if resumed || little || self.core.is_closing() || !self.core.is_established(id) {
             return false;
         }
-        let takes = core::mem::replace(before, self.taking) != self.taking;
         let sends = !self.senders.is_empty() || !self.peer_senders.is_empty();
-        if !takes || sends || self.core.awaits_acknowledgement(id) {
+        let urgent = sends || self.core.is_ending(id) || self.core.awaits_acknowledgement(id);
+        // Who waits is looked at again for many a reason, such as an answer to be written, and waits on.
+        let takes = waits || core::mem::replace(before, self.taking) != self.taking;
+        if urgent || !takes {
+            self.read_next();
             return false;
         }
-        if let Some(link) = self.links.get_mut(&id)
-            && !core::mem::replace(&mut link.put_off, true)
-        {
+        if !waits && let Some(link) = self.links.get_mut(&id) {
+            link.put_off = true;
             self.put_off.push_back(id);
-            let most = self.core.config().silence_deadline() / 4;
+            let most = self.core.config().silence_margin() / 4;
             let at = self.now + most.min(PUT_OFF_MOST);
             self.read_on_at.get_or_insert(at);
         }
         true
+    }
+
+    /// Whether some connection was put off, and waits for its turn.
+    pub(crate) fn some_wait(&self) -> bool {
+        !self.put_off.is_empty()
     }
 
     /// Settles what was taken out of `inbox`, fills it if it is empty, and has more read if it stays empty.
@@ -491,29 +493,6 @@ impl State {
         }
     }
 
-    /// What does not come right by itself is a warning. So is what is lost, once for each kind of loss: how much that is, the
-    /// metrics tell. All else is for who looks for a fault.
-    fn log(&mut self, event: &Event) {
-        let identity = self.core.identity();
-        match event {
-            // A target of its own, for who tells of these in other words.
-            Event::GivenUp { .. } | Event::Retrying { failures: PERSISTENT, .. } => {
-                tracing::warn!(target: "aiomsg_driver::dials", %identity, "{event}");
-            }
-            Event::SlowPeer { .. }
-            | Event::Undeliverable { .. }
-            | Event::Expired { .. }
-            | Event::AcknowledgedEarly { .. }
-            | Event::AcknowledgementsHidden { .. }
-                if !self.warned.contains(&discriminant(event)) =>
-            {
-                self.warned.push(discriminant(event));
-                tracing::warn!(%identity, "{event}; events and metrics tell of more like this, which is not warned of");
-            }
-            event => tracing::debug!(%identity, ?event, "{event}"),
-        }
-    }
-
     fn take_receipts(&mut self, wakes: &mut Wakes) {
         while let Some((id, receipt)) = self.core.poll_receipt() {
             // Nobody asks any more if it is not there.
@@ -533,6 +512,8 @@ impl State {
 
     /// The socket is closing: whoever waits for room, messages or peers is to see that.
     pub(crate) fn end_waiting(&mut self) {
+        // Nobody takes any more what these would be put off for.
+        self.read_on();
         self.woken.extend(self.senders.take_all());
         self.woken.extend(self.peer_senders.values_mut().flat_map(Waiters::take_all));
         self.woken.extend(self.receivers.take_all());

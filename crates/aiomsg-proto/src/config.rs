@@ -349,10 +349,10 @@ impl Config {
         self.connect_timeout
     }
 
-    /// The time after which a peer that sends nothing is taken for dead. Set by [`Config::heartbeat_timeout`], used by
-    /// adapters.
-    pub fn silence_deadline(&self) -> Duration {
-        self.heartbeat_timeout
+    /// So much later than it came may a sign of life be noticed, or its peer is taken for dead:
+    /// [`Config::heartbeat_timeout`] less [`Config::heartbeat_interval`]. Used by adapters.
+    pub fn silence_margin(&self) -> Duration {
+        self.heartbeat_timeout.saturating_sub(self.heartbeat_interval)
     }
 
     /// Reports the first setting that contradicts itself or another.

@@ -11,6 +11,7 @@ mod flow;
 mod futures;
 mod gates;
 mod timer;
+mod turns;
 mod wakes;
 mod warnings;
 

@@ -95,6 +95,11 @@ impl Socket {
         self.links.get(id.0).is_none_or(|link| link.ending.is_some())
     }
 
+    /// Whether the peer of a connection has introduced itself, and was accepted.
+    pub fn is_established(&self, id: ConnectionId) -> bool {
+        self.links.get(id.0).is_some_and(|link| link.connection.is_established())
+    }
+
     /// How many bytes may be read from a connection now, when `buffered` ones stand in its buffer already. Zero: do not
     /// read, until [`Ready::Connection`] comes.
     pub fn wants_read(&self, id: ConnectionId, buffered: &[u8]) -> usize {
