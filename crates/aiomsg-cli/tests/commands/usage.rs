@@ -1,5 +1,6 @@
 //! Wrong usage, and what is said about it; help, and completions.
 
+use std::io::Read;
 use std::net::TcpListener;
 use std::process::Stdio;
 
@@ -83,8 +84,12 @@ fn what_cannot_be_connected_is_told_once_and_tried_again() {
 fn who_is_hung_up_on_time_and_again_is_told_why_that_may_be() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound").to_string();
-    // Until the program is ended.
-    std::thread::spawn(move || listener.incoming().for_each(drop));
+    // Until the program is ended. What was not read would have the system say that the connection failed.
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let _ = stream.and_then(|mut stream| stream.read(&mut [0; 1_024]));
+        }
+    });
     let stage = &mut Stage::new();
     let receiver = start(stage, &["recv", "--connect", &address]);
     let said = stage.wait_note(receiver, "cannot connect to ");
