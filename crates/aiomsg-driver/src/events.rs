@@ -30,19 +30,36 @@ pub(crate) struct EventLog {
     warned: Vec<Discriminant<Event>>,
 }
 
+/// How much an event matters to who reads a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Weight {
+    /// It does not come right by itself. A warning.
+    Lasting,
+    /// Something is lost, or may be, for the first time in this way. A warning; how much it is, the metrics tell.
+    FirstLoss,
+    /// For who looks for a fault.
+    Detail,
+}
+
 impl EventLog {
     fn end(&self) -> u64 {
         self.first + self.recent.len() as u64
     }
 
-    /// What does not come right by itself is a warning. So is what is lost, once for each kind of loss: how much that is, the
-    /// metrics tell. All else is for who looks for a fault.
     pub(crate) fn log(&mut self, identity: Identity, event: &Event) {
-        match event {
+        match self.weigh(event) {
             // A target of its own, for who tells of these in other words.
-            Event::GivenUp { .. } | Event::Retrying { failures: PERSISTENT, .. } => {
-                tracing::warn!(target: "aiomsg_driver::dials", %identity, "{event}");
+            Weight::Lasting => tracing::warn!(target: "aiomsg_driver::dials", %identity, "{event}"),
+            Weight::FirstLoss => {
+                tracing::warn!(%identity, "{event}; events and metrics tell of more like this, which is not warned of");
             }
+            Weight::Detail => tracing::debug!(%identity, ?event, "{event}"),
+        }
+    }
+
+    fn weigh(&mut self, event: &Event) -> Weight {
+        match event {
+            Event::GivenUp { .. } | Event::Retrying { failures: PERSISTENT, .. } => Weight::Lasting,
             Event::SlowPeer { .. }
             | Event::Undeliverable { .. }
             | Event::Expired { .. }
@@ -51,9 +68,9 @@ impl EventLog {
                 if !self.warned.contains(&discriminant(event)) =>
             {
                 self.warned.push(discriminant(event));
-                tracing::warn!(%identity, "{event}; events and metrics tell of more like this, which is not warned of");
+                Weight::FirstLoss
             }
-            event => tracing::debug!(%identity, ?event, "{event}"),
+            _ => Weight::Detail,
         }
     }
 
@@ -145,5 +162,28 @@ impl Drop for EventStream {
                 state.events.recent.clear();
             }
         });
+    }
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use aiomsg_proto::Usage;
+
+    use super::*;
+
+    #[test]
+    fn each_kind_of_loss_is_worth_a_warning_once() {
+        let (identity, dropped) = (Identity::from_bytes([7; 16]), Usage::default());
+        let losses = [
+            Event::Undeliverable { identity, dropped },
+            Event::Expired { identity, dropped },
+            Event::AcknowledgedEarly { identity },
+            Event::AcknowledgementsHidden { identity },
+        ];
+        let mut log = EventLog::default();
+        for weight in [Weight::FirstLoss, Weight::Detail] {
+            assert_eq!(losses.each_ref().map(|loss| log.weigh(loss)), [weight; 4]);
+        }
+        assert_eq!(log.weigh(&Event::Lagged { events: 1 }), Weight::Detail);
     }
 }

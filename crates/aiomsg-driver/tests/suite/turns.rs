@@ -13,16 +13,14 @@ use aiomsg_driver::Handle;
 use aiomsg_proto::{Config, DeliveryGuarantee, Identity};
 
 use crate::support::{
-    Pipe, Style, Timing, World, config, connection, data, hello, message, number, yield_now,
+    Pipe, Style, Timing, World, config, connection, data, frame, hello, message, number, yield_now,
 };
 
 fn request(id: u64, payload: &[u8]) -> Vec<u8> {
     let mut body = vec![4];
     body.extend_from_slice(&u128::from(id).to_be_bytes());
     body.extend_from_slice(payload);
-    let mut frame = (body.len() as u32).to_be_bytes().to_vec();
-    frame.extend_from_slice(&body);
-    frame
+    frame(&body)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -12,7 +12,7 @@ mod time;
 mod world;
 
 pub(crate) use self::executor::Task;
-pub(crate) use self::frames::{data, hello};
+pub(crate) use self::frames::{data, frame, hello};
 pub(crate) use self::link::{Pipe, Style, connection};
 pub(crate) use self::poll::{drop_after, yield_now};
 pub(crate) use self::time::Timing;
