@@ -2,9 +2,9 @@
 
 use core::time::Duration;
 
-use aiomsg_proto::{Config, Event, Limit, Ready, SendError, SendMode, SlowPeer};
-use aiomsg_tests::company::{HELLO, MOMENT, peer as subscriber, peer_of, server};
-use aiomsg_tests::{Network, NodeId, RawId, departures, wire};
+use aiomsg_proto::{Config, Event, Limit, SendMode};
+use aiomsg_tests::company::{MOMENT, peer as subscriber, peer_of, server};
+use aiomsg_tests::{Network, NodeId, RawId, wire};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -83,32 +83,4 @@ fn what_a_subscriber_misses_right_after_it_has_recovered_does_not_reach_another_
     }
     assert_eq!(got(&net, third), [2_000, 10, 700_000]);
     assert_eq!(got(&net, fourth), [2_000, 10, 700_000]);
-}
-/// `Block`: sending waits for a slow subscriber no longer than its time. A burst fills its queue before its connection is
-/// written to. Then the queue moves to what is being written, where it stays, since the peer reads nothing; it is alive
-/// otherwise. There is room in its queue, so the sender is to be told.
-#[test]
-fn who_waits_for_a_subscriber_is_told_when_its_queue_has_moved_to_what_is_being_written() {
-    let config = Config::default()
-        .send_mode(SendMode::Publish)
-        .slow_peer(SlowPeer::Block(SECOND))
-        .peer_queue(Limit::new(10, 1 << 20));
-    let (mut net, server) = server(config);
-    let stalled = peer_of(&mut net, 1, HELLO, false);
-    net.command(server, |socket, now| {
-        for _ in 0..10 {
-            socket.send(now, "message".into()).expect("there is room");
-        }
-        assert!(matches!(socket.send(now, "message".into()), Err(SendError::Full(_))), "it waits");
-    });
-    for _ in 0..100 {
-        net.write(stalled, wire::heartbeat());
-        net.run_for(SECOND);
-    }
-    let told = net.announced(server).iter().any(|(_, ready)| *ready == Ready::Room);
-    let gone = !departures(&net, server).is_empty();
-    // It would be accepted, if its sender tried.
-    let accepted = net.send(server, "message").is_ok();
-    net.run_for(MOMENT);
-    assert!(told || gone, "the sender waits for ever, and would find room: {accepted}");
 }

@@ -10,6 +10,11 @@ use crate::io::Link;
 use crate::link::LinkDriver;
 use crate::shared::Shared;
 
+/// So much of what is published may wait in the system for one subscriber that takes no more. If it were all that the system
+/// has room for (4 MiB on Linux), what a subscriber has not taken would be sent when it reads, by its processor, which
+/// makes a slow one slower; and it would be noticed late that it is slow.
+const UNSENT: u32 = 128 * 1024;
+
 /// Says when an address is to be connected, and is told what became of it. The socket runs a task for each through its
 /// [`Runtime`](crate::Runtime); with a [`Handle`](crate::Handle), you run it:
 ///
@@ -82,7 +87,12 @@ pub(crate) fn accept<L: Link>(
     link: L,
     peer: Arc<str>,
 ) -> Option<LinkDriver<L>> {
-    let connected = shared.with_time(|state, now| state.core.handle_connected(now, origin, peer));
+    let (connected, publishes) = shared.with_time(|state, now| {
+        (state.core.handle_connected(now, origin, peer), state.core.config().publishes())
+    });
+    if publishes {
+        link.limit_unsent(UNSENT);
+    }
     match connected {
         Ok(id) => Some(LinkDriver::new(shared.clone(), id, link)),
         Err(refused) => {

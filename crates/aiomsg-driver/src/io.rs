@@ -24,6 +24,10 @@ pub trait Link {
     /// Writes from `slices`, in order, and says how many bytes were taken.
     fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
 
+    /// The system is to take no more than about `bytes` bytes that it cannot send yet (`TCP_NOTSENT_LOWAT`). By default, it
+    /// takes what it likes, and so it does where there is no such limit.
+    fn limit_unsent(&self, _bytes: u32) {}
+
     /// Closes the writing half, behind what was written; reading goes on.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }

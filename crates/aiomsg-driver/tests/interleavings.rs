@@ -315,7 +315,7 @@ fn connections_that_are_served_together_all_get_their_messages() {
             let runtime = Together::default();
             let socket = || {
                 let builder = Socket::builder().runtime(runtime.clone()).send_mode(SendMode::Publish);
-                builder.peer_queue(Limit::new(1, 1_000)).slow_peer(SlowPeer::Block(Duration::from_secs(1)))
+                builder.prefetch(Limit::new(1, 1_000)).slow_peer(SlowPeer::Block(Duration::from_secs(1)))
             };
             let server = socket().build().expect("valid settings");
             server.bind(ADDRESS).await.expect("free");

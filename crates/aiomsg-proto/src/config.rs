@@ -233,14 +233,16 @@ macro_rules! with_settings {
 
             /// What may wait at one peer under [`SendMode::RoundRobin`], beside the batch being written to it. The rest
             /// waits for the first peer that can take it. With more, messages are bound to peers earlier, and wait
-            /// behind a slow one while others are idle; with less, a fast one may run dry.
+            /// behind a slow one while others are idle; with less, a fast one may run dry. It is the same under
+            /// [`SendMode::Publish`] with [`SlowPeer::Block`], where the rest waits for all peers.
             ///
             /// Default: 1,024 messages, 256 KiB. At least 1 message and 1 byte.
             prefetch: Limit = Limit::new(1_024, 256 << 10);
 
             /// What may wait at one peer under [`SendMode::Publish`], and of messages to one identity in any mode,
             /// beside the batch being written to it. A subscriber over it is slow, see [`Config::slow_peer`]; a message
-            /// to an identity over it waits, or is refused.
+            /// to an identity over it waits, or is refused. Where publishing waits for slow subscribers
+            /// ([`SlowPeer::Block`]), a long queue is not needed, and [`Config::prefetch`] bounds what is published.
             ///
             /// Default: 16,384 messages, 16 MiB. At least 1 message and 1 byte.
             peer_queue: Limit = Limit::new(16_384, 16 * (1 << 20));
@@ -337,6 +339,16 @@ impl Config {
     /// used by adapters.
     pub fn waits_for_slow_peers(&self) -> bool {
         matches!(self.slow_peer, SlowPeer::Block(_))
+    }
+
+    /// Whether `send` delivers to all peers. Set by [`Config::send_mode`], used by adapters.
+    pub fn publishes(&self) -> bool {
+        self.send_mode == SendMode::Publish
+    }
+
+    /// What is published and may wait at one subscriber.
+    pub(crate) fn subscriber_queue(&self) -> Limit {
+        if self.waits_for_slow_peers() { self.prefetch } else { self.peer_queue }
     }
 
     /// When messages are acknowledged. Set by [`Config::acknowledge`], used by adapters.

@@ -11,6 +11,8 @@ use aiomsg_proto::Instant;
 use async_io::Async;
 use bytes::BytesMut;
 use smol::Executor;
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use socket2::{Domain, Socket, Type};
 
 use crate::timer::SmolTimer;
@@ -179,6 +181,11 @@ impl Link for TcpLink {
         }
     }
 
+    #[cfg(target_os = "linux")]
+    fn limit_unsent(&self, bytes: u32) {
+        let _ = SockRef::from(self.stream.get_ref()).set_tcp_notsent_lowat(bytes);
+    }
+
     fn poll_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.stream.get_ref().shutdown(Shutdown::Write) {
             // The peer was first.
@@ -251,5 +258,17 @@ mod tests {
         }
         peer.write_all(&[7; MUCH]).expect("there is room");
         assert_eq!(read(MUCH), LEAST_ASKED, "little is asked for again");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_system_holds_no_more_unsent_than_it_is_told() {
+        let smol = Smol::global();
+        let listener = smol.listen(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let (link, _) = smol::block_on(smol.connect(address)).expect("connected");
+        link.limit_unsent(70_000);
+        let told = SockRef::from(link.stream.get_ref()).tcp_notsent_lowat();
+        assert_eq!(told.expect("open"), 70_000);
     }
 }

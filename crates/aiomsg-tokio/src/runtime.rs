@@ -10,6 +10,8 @@ use std::task::{Context, Poll, ready};
 use aiomsg_driver::{Clock, Link, Listener, Runtime};
 use aiomsg_proto::Instant;
 use bytes::BytesMut;
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use tokio::io::AsyncWrite;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime;
@@ -146,6 +148,11 @@ impl Link for TcpLink {
         }
     }
 
+    #[cfg(target_os = "linux")]
+    fn limit_unsent(&self, bytes: u32) {
+        let _ = SockRef::from(&self.0).set_tcp_notsent_lowat(bytes);
+    }
+
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(cx)
     }
@@ -187,5 +194,15 @@ mod tests {
         for link in [near.expect("connected").0, far.expect("accepted").0] {
             assert!(link.0.nodelay().expect("open"));
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn the_system_holds_no_more_unsent_than_it_is_told() {
+        let tokio = Tokio::current().expect("a runtime");
+        let listener = tokio.listen(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+        let (link, _) = tokio.connect(listener.local_addr().expect("bound")).await.expect("connected");
+        link.limit_unsent(70_000);
+        assert_eq!(SockRef::from(&link.0).tcp_notsent_lowat().expect("open"), 70_000);
     }
 }

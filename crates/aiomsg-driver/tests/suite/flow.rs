@@ -1,6 +1,7 @@
 //! Messages flow both ways, however the links cut the bytes.
 
 use aiomsg_driver::Handle;
+use aiomsg_proto::SendMode;
 
 use crate::support::{Style, Task, World, config, message, number};
 
@@ -86,4 +87,16 @@ fn a_received_message_names_its_sender() {
     });
     assert_eq!(received.identity, identity);
     assert_eq!(received.payload, "hello");
+}
+
+/// Who publishes is to notice soon that a subscriber is slow; with others, the system takes what it likes.
+#[test]
+fn what_is_published_waits_here_and_not_in_the_system() {
+    let world = World::new(1);
+    let _sockets = world.pair(config().send_mode(SendMode::Publish), config());
+    world.settle();
+    let wire = world.wire(0);
+    let told = [wire.out.unsent(), wire.back.unsent()];
+    assert_eq!(told.iter().flatten().count(), 1, "{told:?}");
+    assert!(told.iter().flatten().all(|bytes| *bytes < 1 << 20), "{told:?}");
 }

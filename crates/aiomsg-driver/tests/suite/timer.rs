@@ -62,7 +62,7 @@ fn a_slow_subscriber_is_given_its_time() {
         config()
             .send_mode(SendMode::Publish)
             .slow_peer(SlowPeer::Block(patience))
-            .peer_queue(Limit::new(2, 1 << 20)),
+            .prefetch(Limit::new(2, 1 << 20)),
         config(),
     );
     world.wire(0).out.set_capacity(0);

@@ -49,6 +49,8 @@ struct PipeState {
     /// The largest buffer that was read into, and how often it was larger than any before.
     largest_buffer: usize,
     growths: usize,
+    /// What may wait in the system, if that was said.
+    unsent: Option<u32>,
 }
 
 /// One direction of a connection.
@@ -116,6 +118,12 @@ impl Pipe {
     /// The largest spare capacity that a read offered.
     pub(crate) fn largest_room(&self) -> usize {
         self.0.borrow().largest_room
+    }
+
+    /// How much its writer lets it hold unsent, if it said so.
+    #[allow(dead_code, reason = "one of the programs that share this needs it")]
+    pub(crate) fn unsent(&self) -> Option<u32> {
+        self.0.borrow().unsent
     }
 
     /// How often a read had a larger buffer than all before.
@@ -247,6 +255,10 @@ impl Link for TestLink {
             reader.wake();
         }
         Poll::Ready(Ok(taken))
+    }
+
+    fn limit_unsent(&self, bytes: u32) {
+        self.outgoing.0.borrow_mut().unsent = Some(bytes);
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -285,8 +285,12 @@ impl Socket {
                 self.timers.arm(TimerKey::SlowPeer(id), &mut link.slow, self.now + LATE);
             }
             Some(until) if until <= self.now => {
-                let moved = link.moved_at + BACKLOG_PATIENCE;
-                if self.config.slow_peer == SlowPeer::Disconnect && moved > self.now {
+                let patience = match self.config.slow_peer {
+                    SlowPeer::Block(patience) => patience,
+                    _ => BACKLOG_PATIENCE,
+                };
+                let moved = link.moved_at + patience;
+                if moved > self.now {
                     link.blocking_until = Some(moved);
                     self.timers.arm(TimerKey::SlowPeer(id), &mut link.slow, moved);
                 } else {

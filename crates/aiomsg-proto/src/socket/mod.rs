@@ -279,6 +279,7 @@ impl Socket {
         }
         self.admit(bytes)?;
         if publishes && self.is_blocked(bytes) {
+            self.router.held_up = true;
             return Err(self.refuse());
         }
         Ok(())
@@ -305,7 +306,11 @@ impl Socket {
     fn admit_receipt(&mut self, bytes: usize) -> Result<(), Refusal> {
         let mut held = self.router.held;
         held.messages += self.deliveries.receipts();
-        if self.config.send_buffer.admits(held, bytes) { Ok(()) } else { Err(self.refuse()) }
+        if self.config.send_buffer.admits(held, bytes) {
+            return Ok(());
+        }
+        self.router.room_wanted = true;
+        Err(self.refuse())
     }
 
     fn is_at_least_once(&self) -> bool {
@@ -443,15 +448,15 @@ impl Socket {
             return Err(Refusal::TooLong { limit });
         }
         if !self.config.send_buffer.admits(self.router.held, bytes) {
+            self.router.room_wanted = true;
             return Err(self.refuse());
         }
         Ok(())
     }
 
-    /// The send buffer is full.
+    /// There is no room, and whoever wants to send is told when there is.
     #[cold]
     fn refuse(&mut self) -> Refusal {
-        self.router.room_wanted = true;
         if self.standstill.declared {
             return Refusal::WouldDeadlock;
         }

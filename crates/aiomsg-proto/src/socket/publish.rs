@@ -134,11 +134,25 @@ impl Log {
 
     /// Subscribers whose queue cannot take a message of `bytes` bytes.
     pub(super) fn full_for(&self, bytes: usize) -> BTreeSet<ConnectionId> {
+        self.cannot_take(bytes).collect()
+    }
+
+    /// Subscribers whose queue can take no message at all, some of them twice.
+    pub(super) fn full(&self) -> impl Iterator<Item = ConnectionId> {
+        self.cannot_take(1)
+    }
+
+    /// Whether the queue of a subscriber can take no message at all.
+    pub(super) fn is_full(&self, subscription: &Subscription) -> bool {
+        subscription.marks.is_some_and(|(place, byte)| place <= self.end() || byte <= self.bytes)
+    }
+
+    fn cannot_take(&self, bytes: usize) -> impl Iterator<Item = ConnectionId> {
         let end = self.end();
         let byte = self.bytes.saturating_add(bytes as u64);
-        let by_place = self.full_at_place.iter().take_while(|(full, _)| *full <= end).map(|(_, id)| *id);
-        let by_byte = self.full_at_byte.iter().take_while(|(full, _)| *full < byte).map(|(_, id)| *id);
-        by_place.chain(by_byte).collect()
+        let by_place = self.full_at_place.iter().take_while(move |(full, _)| *full <= end).map(|(_, id)| *id);
+        let by_byte = self.full_at_byte.iter().take_while(move |(full, _)| *full < byte).map(|(_, id)| *id);
+        by_place.chain(by_byte)
     }
 
     /// Whether any of the subscribers gets the next message.

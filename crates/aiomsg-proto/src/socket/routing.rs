@@ -35,8 +35,10 @@ pub(super) struct Router {
     pub(super) held: Usage,
     /// Open connections.
     pub(super) open: usize,
-    /// A sender was refused, and wants to know when there is room.
+    /// A sender was refused since the send buffer was full, and wants to know when there is room.
     pub(super) room_wanted: bool,
+    /// A sender was refused since publishing waits for subscribers, and wants to know when it goes on.
+    pub(super) held_up: bool,
 }
 
 impl Socket {
@@ -215,7 +217,7 @@ impl Socket {
             Ok(woken) => {
                 for id in &woken {
                     if let Some(link) = self.links.get_mut(id.0) {
-                        self.router.log.mark(*id, &mut link.subscription, self.config.peer_queue);
+                        self.router.log.mark(*id, &mut link.subscription, self.config.subscriber_queue());
                     }
                 }
                 self.mark_all_ready(woken);
@@ -243,7 +245,7 @@ impl Socket {
 
     /// Does to a subscriber that is full what the policy says.
     fn handle_full(&mut self, id: ConnectionId, bytes: usize) {
-        let limit = self.config.peer_queue;
+        let limit = self.config.subscriber_queue();
         let Some(link) = self.links.get_mut(id.0) else { return };
         let first = link.subscription.turn_slow();
         if let Some(identity) = link.identity().filter(|_| first) {
@@ -261,23 +263,30 @@ impl Socket {
 
     /// Moves what is to be written next to a connection's outbox, from the log.
     pub(super) fn feed(&mut self, id: ConnectionId) {
-        let limit = self.config.peer_queue;
+        let limit = self.config.subscriber_queue();
         let Some(link) = self.links.get_mut(id.0).filter(|link| link.is_open()) else { return };
         if !self.router.log.has_waiting(&link.subscription) {
             return;
         }
         let link = &mut *link;
         self.router.log.feed(id, &mut link.subscription, limit, &mut link.connection);
-        let waited_for = link.blocking_until.take().is_some();
+        let caught_up = !self.router.log.is_full(&link.subscription) && link.blocking_until.take().is_some();
         if let Some(dropped) = self.router.log.recover(id, &mut link.subscription, limit) {
             self.metrics.dropped_slow_peer.add(dropped);
             if let Some(identity) = link.identity() {
                 self.events.push(Event::SlowPeerRecovered { connection: id, identity, dropped });
             }
         }
-        if waited_for {
+        if caught_up && self.router.held_up && !self.waits_for_subscribers() {
             self.announce_room();
         }
+    }
+
+    /// Whether some subscriber is full that publishing waits for. Those that are full are waited for as a rule, so the first
+    /// one tells.
+    fn waits_for_subscribers(&self) -> bool {
+        let mut full = self.router.log.full();
+        full.any(|id| self.links.get(id.0).is_some_and(|link| link.blocking_until.is_some()))
     }
 
     /// Takes a connection into the ring, if it can take messages.
@@ -369,7 +378,7 @@ impl Socket {
 
     /// Tells senders that were refused to try again.
     pub(super) fn announce_room(&mut self) {
-        if core::mem::take(&mut self.router.room_wanted) {
+        if core::mem::take(&mut self.router.room_wanted) | core::mem::take(&mut self.router.held_up) {
             self.ready.push_back(Ready::Room);
         }
     }

@@ -120,6 +120,7 @@ pub(crate) fn publisher(policy: &str) {
             .send_mode(SendMode::Publish)
             .slow_peer(slow_peer)
             .peer_queue(QUEUE)
+            .prefetch(QUEUE)
             // The stalled one is to be given up for being slow, not for being silent.
             .heartbeat_timeout(PATIENCE * 2)
             .build()

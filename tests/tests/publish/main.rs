@@ -1,10 +1,10 @@
 //! Every message to every peer, and what happens to those that do not keep up.
 
+mod blocking;
+
 use core::time::Duration;
 
-use aiomsg_proto::{
-    Acknowledge, CloseReason, Config, Event, Limit, Metrics, Ready, SendError, SendMode, SlowPeer, Usage,
-};
+use aiomsg_proto::{Acknowledge, CloseReason, Config, Event, Limit, Metrics, SendMode, SlowPeer, Usage};
 use aiomsg_tests::company::{HELLO, MOMENT, id, lose, peer as subscriber, peer_of, server};
 use aiomsg_tests::{Network, NodeId, RawId, Taking, departures, numbered, wire};
 use bytes::Bytes;
@@ -17,7 +17,8 @@ fn publishing() -> Config {
 
 /// A publisher at whose subscribers ten messages may wait.
 fn short_queues(slow_peer: SlowPeer) -> Config {
-    publishing().slow_peer(slow_peer).peer_queue(Limit::new(10, 1 << 20))
+    let ten = Limit::new(10, 1 << 20);
+    publishing().slow_peer(slow_peer).peer_queue(ten).prefetch(ten)
 }
 
 /// One that reads nothing, and to which nothing but the greeting can be written.
@@ -399,77 +400,6 @@ fn who_takes_nothing_of_a_backlog_is_disconnected_after_a_second() {
     let mut all = messages;
     all.sort();
     assert_eq!(got, all);
-}
-
-#[test]
-fn block_holds_up_the_sender_until_the_slow_one_reads() {
-    let (mut net, server) = server(short_queues(SlowPeer::Block(SECOND * 3)));
-    let slow = stalled(&mut net, 1);
-    let fast = subscriber(&mut net, 2);
-    let messages = numbered(100);
-    let accepted = messages.iter().take_while(|message| net.send(server, (*message).clone()).is_ok()).count();
-    assert_eq!(accepted, 11);
-    net.run_for(SECOND * 2);
-    assert_eq!(got(&net, fast), messages[..11]);
-    assert!(matches!(net.send(server, "x"), Err(SendError::Full(_))));
-    let room =
-        |net: &Network| net.announced(server).iter().filter(|(_, ready)| *ready == Ready::Room).count();
-    assert_eq!(room(&net), 0);
-    net.set_reading(slow, true);
-    net.run_for(MOMENT);
-    assert_eq!(room(&net), 1);
-    publish_slowly(&mut net, server, &messages[11..]);
-    assert_eq!(got(&net, slow), messages);
-    assert_eq!(got(&net, fast), messages);
-    assert_eq!(departures(&net, server), []);
-    assert_eq!(missed(&net.node(server).metrics(), 2), Usage::default());
-}
-
-#[test]
-fn block_disconnects_who_does_not_read_in_time() {
-    let (mut net, server) = server(short_queues(SlowPeer::Block(SECOND * 3)));
-    stalled(&mut net, 1);
-    let fast = subscriber(&mut net, 2);
-    let messages = numbered(100);
-    let accepted = messages.iter().take_while(|message| net.send(server, (*message).clone()).is_ok()).count();
-    net.run_for(SECOND * 3 - MOMENT);
-    assert_eq!(departures(&net, server), []);
-    net.run_for(MOMENT * 2);
-    assert_eq!(departures(&net, server), [CloseReason::SlowPeer]);
-    assert!(net.announced(server).iter().any(|(_, ready)| *ready == Ready::Room));
-    publish_slowly(&mut net, server, &messages[accepted..]);
-    assert_eq!(got(&net, fast), messages);
-}
-
-#[test]
-fn block_disconnects_nobody_since_the_machine_slept() {
-    let (mut net, server) = server(short_queues(SlowPeer::Block(SECOND * 3)));
-    let slow = stalled(&mut net, 1);
-    while net.send(server, "message").is_ok() {}
-    net.freeze(server);
-    net.set_reading(slow, true);
-    net.run_for(SECOND * 12);
-    net.thaw(server);
-    net.run_for(MOMENT);
-    assert_eq!(departures(&net, server), [], "it has read meanwhile");
-    assert_eq!(got(&net, slow).len(), 11);
-}
-
-#[test]
-fn block_has_patience_with_who_reads_slowly() {
-    let (mut net, server) = server(short_queues(SlowPeer::Block(SECOND * 2)).heartbeat_timeout(SECOND * 100));
-    net.set_latency(Duration::from_millis(300), Duration::from_millis(300));
-    let slow = peer_of(&mut net, 1, HELLO + 100, true);
-    net.run_for(SECOND);
-    let messages = numbered(100);
-    for message in &messages {
-        while net.send(server, message.clone()).is_err() {
-            net.run_for(MOMENT);
-        }
-    }
-    net.run_for(SECOND * 20);
-    assert_eq!(departures(&net, server), []);
-    assert_eq!(got(&net, slow), messages);
 }
 
 #[test]
