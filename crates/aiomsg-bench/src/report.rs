@@ -18,9 +18,9 @@ const NOTES: &str = "\
 Socket buffers are those that the system gives, for all. Bounds are those that each library comes with (aiomsg: 65,536
 messages or 64 MiB, in the fan-out 1,024 or 256 KiB for each subscriber and 128 KiB of these unsent in the system; libzmq,
 omq: 1,000 messages each way; rzmq: 256; zeromq: 100,000 to send; monocoque: 64 KiB; Python: none to send), but for libzmq in
-the fan-out, which has none there. Nothing may be dropped: senders wait when a bound is reached, but for zeromq in the fan-
-out, which cannot be told to; what the fan-out loses is counted. A ratio is the median of those of each round; in brackets
-are the least and the most.";
+the fan-out, which has none there. Nothing may be dropped: senders wait when a bound is reached, but for zeromq in the
+fan-out, which cannot be told to; what the fan-out loses is counted. A ratio is the median of those of each round; in
+brackets are the least and the most.";
 
 /// One measurement.
 #[derive(Debug, Deserialize, Serialize)]
