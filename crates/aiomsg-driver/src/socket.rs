@@ -275,7 +275,8 @@ impl<R> Socket<R> {
     /// [`Config::peer_retention`].
     ///
     /// Ready when the message is accepted, which is at once unless the queue of this peer is full, or the send buffer;
-    /// then it waits for room, first come, first served.
+    /// then it waits for room, first come, first served. That is so beside a [`send`](Self::send) that waits for slow
+    /// subscribers ([`SlowPeer::Block`](crate::SlowPeer::Block)), too: who answers and publishes uses a socket for each.
     ///
     /// # Errors
     /// [`SendError::UnknownPeer`], [`SendError::TooLong`], [`SendError::Closed`], and [`SendError::WouldDeadlock`] if there

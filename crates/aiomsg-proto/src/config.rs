@@ -99,7 +99,7 @@ pub enum SlowPeer {
     /// other disconnected.
     Disconnect,
     /// Publishing waits for it, for all peers. A subscriber that takes nothing for this long while it is waited for is
-    /// disconnected; with zero, at once.
+    /// disconnected. At least 1 ms.
     Block(Duration),
 }
 
@@ -377,7 +377,13 @@ impl Config {
             ("resend_after", self.resend_after),
             ("deadlock_timeout", self.deadlock_timeout),
         ];
-        if let Some((setting, _)) = spans.into_iter().find(|(_, span)| *span < Duration::from_millis(1)) {
+        let patience = match self.slow_peer {
+            SlowPeer::Block(patience) => Some(("slow_peer", patience)),
+            SlowPeer::DropNewest | SlowPeer::DropOldest | SlowPeer::Disconnect => None,
+        };
+        if let Some((setting, _)) =
+            spans.into_iter().chain(patience).find(|(_, span)| *span < Duration::from_millis(1))
+        {
             return Err(ConfigError::TooShort { setting });
         }
         if self.heartbeat_timeout <= self.heartbeat_interval {
@@ -432,6 +438,10 @@ mod tests {
         assert_eq!(
             config().handshake_timeout(Duration::ZERO).validate(),
             Err(ConfigError::TooShort { setting: "handshake_timeout" })
+        );
+        assert_eq!(
+            config().slow_peer(SlowPeer::Block(Duration::ZERO)).validate(),
+            Err(ConfigError::TooShort { setting: "slow_peer" })
         );
         assert_eq!(
             config().send_buffer(Limit::new(0, 1)).validate(),

@@ -2,9 +2,13 @@
 
 use core::time::Duration;
 
-use aiomsg_proto::{CloseReason, Limit, Ready, SendError, SlowPeer, Usage};
+use aiomsg_proto::{
+    Batch, CloseReason, Instant, Limit, LinkState, Origin, Ready, SendError, SlowPeer, Socket, Usage,
+};
 use aiomsg_tests::company::{HELLO, MOMENT, id, peer as subscriber, peer_of, server};
 use aiomsg_tests::{Network, NodeId, departures, numbered, wire};
+
+use bytes::BytesMut;
 
 use super::{SECOND, got, missed, publish_slowly, publishing, short_queues, stalled};
 
@@ -152,4 +156,114 @@ fn who_waits_for_a_subscriber_is_told_when_its_queue_has_moved_to_what_is_being_
     let accepted = net.send(server, "message").is_ok();
     net.run_for(MOMENT);
     assert!(told || gone, "the sender waits for ever, and would find room: {accepted}");
+}
+
+/// Messages that were published while nobody was there, for one that takes nothing and one that takes all.
+#[test]
+fn who_takes_nothing_of_a_backlog_is_waited_for_no_longer_than_others() {
+    let (mut net, server) =
+        server(short_queues(SlowPeer::Block(SECOND * 3)).send_buffer(Limit::new(50, 1 << 20)));
+    let messages = numbered(50);
+    for message in &messages {
+        net.send(server, message.clone()).expect("there is room");
+    }
+    assert!(matches!(net.send(server, "x"), Err(SendError::Full(_))), "the send buffer is full");
+    stalled(&mut net, 1);
+    let fast = subscriber(&mut net, 2);
+    net.run_for(SECOND * 4);
+    assert_eq!(departures(&net, server), [CloseReason::SlowPeer]);
+    assert!(told_of_room(&net, server) > 0);
+    assert_eq!(got(&net, fast).len(), messages.len());
+}
+
+/// The long one at the front of the queue waits for a subscriber that could take the short ones behind it.
+#[test]
+fn short_messages_behind_a_long_one_wait_no_longer_than_that() {
+    let (mut net, server) = server(short_queues(SlowPeer::Block(SECOND * 3)).prefetch(Limit::new(10, 1_000)));
+    for number in 1..=3 {
+        net.send(server, vec![number; 800]).expect("there is room");
+    }
+    stalled(&mut net, 1);
+    let fast = subscriber(&mut net, 2);
+    for _ in 0..5 {
+        net.send(server, "short").expect("there is room");
+        net.run_for(SECOND);
+    }
+    assert_eq!(departures(&net, server), [CloseReason::SlowPeer]);
+    assert_eq!(got(&net, fast).iter().filter(|payload| *payload == b"short").count(), 5);
+}
+
+/// One of them is being written to each, the other one has no place beside it.
+#[test]
+fn who_keeps_the_send_buffer_full_is_waited_for_as_well() {
+    let config = short_queues(SlowPeer::Block(SECOND * 3)).send_buffer(Limit::new(100, 1_000));
+    let (mut net, server) = server(config);
+    stalled(&mut net, 1);
+    let fast = subscriber(&mut net, 2);
+    net.send(server, vec![1; 600]).expect("there is room");
+    net.run_for(MOMENT);
+    assert!(matches!(net.send(server, vec![2; 600]), Err(SendError::Full(_))));
+    net.run_for(SECOND * 4);
+    assert_eq!(departures(&net, server), [CloseReason::SlowPeer]);
+    assert_eq!(told_of_room(&net, server), 1);
+    net.send(server, vec![2; 600]).expect("there is room");
+    net.run_for(MOMENT);
+    assert_eq!(got(&net, fast), [[1; 600], [2; 600]]);
+}
+
+/// It was waited for since the send buffer was full, and there is nothing more that it could take.
+#[test]
+fn who_has_taken_all_is_not_waited_for() {
+    let config = short_queues(SlowPeer::Block(SECOND * 3)).send_buffer(Limit::new(100, 1_000));
+    let (mut net, server) = server(config);
+    let slow = stalled(&mut net, 1);
+    net.send(server, vec![1; 600]).expect("there is room");
+    net.run_for(MOMENT);
+    assert!(matches!(net.send(server, vec![2; 600]), Err(SendError::Full(_))));
+    net.set_reading(slow, true);
+    net.run_for(SECOND * 10);
+    assert_eq!(departures(&net, server), []);
+    assert_eq!(got(&net, slow), [[1; 600]]);
+}
+
+/// Two subscribers that take nothing while a message is refused that is longer than what either has room for. One takes a
+/// little more first: its time runs beside that of the other, not after it.
+#[test]
+fn all_have_their_time_at_once() {
+    const LONG: usize = 900 << 10;
+    let config = short_queues(SlowPeer::Block(SECOND * 3)).prefetch(Limit::new(1_000, 1_000 << 10));
+    let mut now = Instant::EPOCH;
+    let mut socket = Socket::new(config.heartbeat_timeout(SECOND * 100), id(9), 1, now).expect("valid");
+    let mut links = [1, 2].map(|number| {
+        let link = socket.handle_connected(now, Origin::Accepted, "peer").expect("a place");
+        socket.handle_received(now, link, &mut BytesMut::from(&wire::hello(id(number))[..]));
+        (link, Batch::default())
+    });
+    // The greeting is taken, and of what is published the first batch of each is begun.
+    for (link, batch) in &mut links {
+        while socket.transmit(now, *link, batch) {
+            batch.advance(usize::MAX);
+            socket.handle_transmitted(now, *link, batch);
+        }
+    }
+    for number in 0..11 {
+        socket.send(now, vec![number; 100 << 10].into()).expect("there is room");
+        for (link, batch) in &mut links {
+            assert!(socket.transmit(now, *link, batch));
+        }
+    }
+    assert!(socket.send(now, vec![0; LONG].into()).is_err());
+    let (first, batch) = &mut links[0];
+    batch.advance(usize::MAX);
+    socket.handle_transmitted(now, *first, batch);
+    assert!(socket.transmit(now, *first, batch));
+    while let Some(at) = socket.poll_timeout().filter(|at| *at <= Instant::EPOCH + SECOND * 4) {
+        now = at;
+        socket.handle_timeout(now);
+        while socket.poll_ready().is_some() {}
+        let _ = socket.send(now, vec![0; LONG].into());
+    }
+    for (link, _) in links {
+        assert_eq!(socket.link_state(link), LinkState::Close, "{link:?}");
+    }
 }

@@ -460,7 +460,7 @@ impl Socket {
     pub fn poll_receipt(&mut self) -> Option<(ReceiptId, Receipt)> {
         self.deliveries.announced = self.deliveries.receipts.len() > 1;
         let receipt = self.deliveries.receipts.pop_front()?;
-        self.announce_room();
+        self.announce_if_room();
         Some(receipt)
     }
 }

@@ -276,9 +276,10 @@ impl Socket {
 
     /// Publishing has waited for a subscriber: if it still does, for too long, the subscriber is disconnected.
     fn handle_slow_timeout(&mut self, id: ConnectionId) {
+        let waited_for = self.links.get(id.0).is_some_and(|link| self.is_waited_for(link));
         let Some(link) = self.links.get_mut(id.0) else { return };
         link.slow.fired();
-        match link.blocking_until {
+        match link.blocking_until.filter(|_| waited_for) {
             Some(until) if self.now.saturating_duration_since(until) > LATE => {
                 // The machine slept: what the subscriber has read meanwhile is noticed first.
                 link.blocking_until = Some(self.now + LATE);
@@ -298,7 +299,7 @@ impl Socket {
                 }
             }
             Some(until) => self.timers.arm(TimerKey::SlowPeer(id), &mut link.slow, until),
-            None => {}
+            None => link.blocking_until = None,
         }
     }
 }

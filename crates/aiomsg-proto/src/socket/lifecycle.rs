@@ -155,7 +155,7 @@ impl Socket {
         self.give_back(identity, returned);
         self.drain_queue();
         // Whoever was refused because of this subscriber may try again.
-        self.announce_room();
+        self.announce_if_room();
     }
 
     /// A link is gone: finds new places for what was not written, and lets those go on who waited for its end.

@@ -277,9 +277,13 @@ impl Socket {
         if publishes && acknowledged {
             return Err(Refusal::PublishAtLeastOnce);
         }
-        self.admit(bytes)?;
+        let admitted = self.admit(bytes);
+        if publishes && matches!(admitted, Err(Refusal::Full)) {
+            self.wait_for_unsent();
+        }
+        admitted?;
         if publishes && self.is_blocked(bytes) {
-            self.router.held_up = true;
+            self.router.held_up = Some(self.router.held_up.map_or(bytes, |other| other.min(bytes)));
             return Err(self.refuse());
         }
         Ok(())

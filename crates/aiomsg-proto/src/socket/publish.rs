@@ -137,17 +137,14 @@ impl Log {
         self.cannot_take(bytes).collect()
     }
 
-    /// Subscribers whose queue can take no message at all, some of them twice.
-    pub(super) fn full(&self) -> impl Iterator<Item = ConnectionId> {
-        self.cannot_take(1)
+    /// Whether the queue of a subscriber cannot take a message of `bytes` bytes.
+    pub(super) fn is_full_for(&self, subscription: &Subscription, bytes: usize) -> bool {
+        let after = self.bytes.saturating_add(bytes as u64);
+        subscription.marks.is_some_and(|(place, byte)| place <= self.end() || byte < after)
     }
 
-    /// Whether the queue of a subscriber can take no message at all.
-    pub(super) fn is_full(&self, subscription: &Subscription) -> bool {
-        subscription.marks.is_some_and(|(place, byte)| place <= self.end() || byte <= self.bytes)
-    }
-
-    fn cannot_take(&self, bytes: usize) -> impl Iterator<Item = ConnectionId> {
+    /// As [`full_for`](Self::full_for), one after another, and some of them twice.
+    pub(super) fn cannot_take(&self, bytes: usize) -> impl Iterator<Item = ConnectionId> {
         let end = self.end();
         let byte = self.bytes.saturating_add(bytes as u64);
         let by_place = self.full_at_place.iter().take_while(move |(full, _)| *full <= end).map(|(_, id)| *id);

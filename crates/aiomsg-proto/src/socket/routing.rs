@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
+use super::link::Link;
 use super::publish::{Abandoned, Log};
 use super::{Ready, Socket, TimerKey};
 use crate::budget::Usage;
@@ -37,8 +38,9 @@ pub(super) struct Router {
     pub(super) open: usize,
     /// A sender was refused since the send buffer was full, and wants to know when there is room.
     pub(super) room_wanted: bool,
-    /// A sender was refused since publishing waits for subscribers, and wants to know when it goes on.
-    pub(super) held_up: bool,
+    /// A sender was refused since publishing waits for subscribers, and wants to know when it goes on: the length of the
+    /// message, of the shortest if there are several.
+    pub(super) held_up: Option<usize>,
 }
 
 impl Socket {
@@ -230,7 +232,10 @@ impl Socket {
     /// Whether the message at the front of the queue waits for subscribers that are full.
     fn must_wait_for(&mut self, full: &BTreeSet<ConnectionId>, fresh: bool) -> bool {
         match self.config.slow_peer {
-            SlowPeer::Block(_) => !full.is_empty(),
+            SlowPeer::Block(patience) => {
+                self.wait_for(full, patience);
+                !full.is_empty()
+            }
             SlowPeer::Disconnect if !fresh => {
                 // Who has come just now could take it at once, and would have all others disconnected, which come back
                 // and do the same to that one.
@@ -270,23 +275,43 @@ impl Socket {
         }
         let link = &mut *link;
         self.router.log.feed(id, &mut link.subscription, limit, &mut link.connection);
-        let caught_up = !self.router.log.is_full(&link.subscription) && link.blocking_until.take().is_some();
+        let full = self.router.log.is_full_for(&link.subscription, self.router.held_up.unwrap_or(1));
+        let caught_up = !full && link.blocking_until.take().is_some();
         if let Some(dropped) = self.router.log.recover(id, &mut link.subscription, limit) {
             self.metrics.dropped_slow_peer.add(dropped);
             if let Some(identity) = link.identity() {
                 self.events.push(Event::SlowPeerRecovered { connection: id, identity, dropped });
             }
         }
-        if caught_up && self.router.held_up && !self.waits_for_subscribers() {
-            self.announce_room();
+        if caught_up {
+            self.announce_if_room();
         }
     }
 
-    /// Whether some subscriber is full that publishing waits for. Those that are full are waited for as a rule, so the first
-    /// one tells.
-    fn waits_for_subscribers(&self) -> bool {
-        let mut full = self.router.log.full();
+    /// Whether publishing a message of `bytes` bytes waits for some subscriber. Those that are full are waited for as a rule,
+    /// so the first one tells.
+    fn waits_for_subscribers(&self, bytes: usize) -> bool {
+        let mut full = self.router.log.cannot_take(bytes);
         full.any(|id| self.links.get(id.0).is_some_and(|link| link.blocking_until.is_some()))
+    }
+
+    /// Whether a subscriber that publishing has waited for is still waited for.
+    pub(super) fn is_waited_for(&self, link: &Link) -> bool {
+        let Router { log, queue, held_up, room_wanted, .. } = &self.router;
+        let first = queue.front().map(|message| message.payload.len());
+        let mut lengths = held_up.iter().chain(&first);
+        let fills_buffer = *room_wanted && has_unsent(log, link);
+        lengths.any(|bytes| log.is_full_for(&link.subscription, *bytes)) || fills_buffer
+    }
+
+    /// Has a publisher that finds the send buffer full wait for those for whom it is kept full.
+    pub(super) fn wait_for_unsent(&mut self) {
+        if let SlowPeer::Block(patience) = self.config.slow_peer {
+            let log = &self.router.log;
+            let unsent = self.links.iter().filter(|(_, link)| link.is_open() && has_unsent(log, link));
+            let unsent = unsent.map(|(key, _)| ConnectionId(key)).collect();
+            self.wait_for(&unsent, patience);
+        }
     }
 
     /// Takes a connection into the ring, if it can take messages.
@@ -371,14 +396,28 @@ impl Socket {
     pub(super) fn release(&mut self, released: Usage) {
         self.router.held.sub(released);
         self.standstill.note_released(self.now, released);
-        if self.router.room_wanted && !self.config.send_buffer.is_reached(self.router.held) {
-            self.announce_room();
+        if self.router.room_wanted {
+            self.announce_if_room();
         }
     }
 
-    /// Tells senders that were refused to try again.
+    /// Tells senders to try again that were refused for a reason that is no more.
+    pub(super) fn announce_if_room(&mut self) {
+        let router = &self.router;
+        let room = router.room_wanted && !self.config.send_buffer.is_reached(router.held);
+        let goes_on = router.held_up.is_some_and(|bytes| !self.waits_for_subscribers(bytes));
+        self.router.room_wanted &= !room;
+        if goes_on {
+            self.router.held_up = None;
+        }
+        if room || goes_on {
+            self.ready.push_back(Ready::Room);
+        }
+    }
+
+    /// Tells all senders that were refused to try again.
     pub(super) fn announce_room(&mut self) {
-        if core::mem::take(&mut self.router.room_wanted) | core::mem::take(&mut self.router.held_up) {
+        if core::mem::take(&mut self.router.room_wanted) | self.router.held_up.take().is_some() {
             self.ready.push_back(Ready::Room);
         }
     }
@@ -430,4 +469,9 @@ impl Socket {
             self.announce_peer_room(identity);
         }
     }
+}
+
+/// Whether something waits for a subscriber or is being written to it.
+fn has_unsent(log: &Log, link: &Link) -> bool {
+    log.has_waiting(&link.subscription) || !link.connection.is_idle()
 }
