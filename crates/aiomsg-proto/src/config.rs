@@ -99,7 +99,7 @@ pub enum SlowPeer {
     /// other disconnected.
     Disconnect,
     /// Publishing waits for it, for all peers. A subscriber that takes nothing for this long while it is waited for is
-    /// disconnected. At least 1 ms.
+    /// disconnected; one that has just come has a second at least. At least 1 ms.
     Block(Duration),
 }
 

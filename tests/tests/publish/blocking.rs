@@ -176,6 +176,21 @@ fn who_takes_nothing_of_a_backlog_is_waited_for_no_longer_than_others() {
     assert_eq!(got(&net, fast).len(), messages.len());
 }
 
+/// Its queue is full of what waited for it as soon as it is there, and the way to it is long.
+#[test]
+fn who_has_just_come_has_a_second() {
+    let (mut net, server) = server(short_queues(SlowPeer::Block(Duration::from_millis(10))));
+    let messages = numbered(100);
+    for message in &messages {
+        net.send(server, message.clone()).expect("there is room");
+    }
+    net.set_latency(Duration::from_millis(100), Duration::from_millis(100));
+    let raw = peer_of(&mut net, 1, HELLO + 600, true);
+    net.run_for(SECOND * 2);
+    assert_eq!(departures(&net, server), []);
+    assert_eq!(got(&net, raw), messages);
+}
+
 /// The long one at the front of the queue waits for a subscriber that could take the short ones behind it.
 #[test]
 fn short_messages_behind_a_long_one_wait_no_longer_than_that() {

@@ -7,10 +7,8 @@ use bytes::BytesMut;
 
 use super::dials::{DialState, Outcome};
 use super::link::Link;
-use super::routing::BACKLOG_PATIENCE;
 use super::{Socket, TimerKey};
 use crate::batch::Batch;
-use crate::config::SlowPeer;
 use crate::connection::{Connection, LATE, Role};
 use crate::error::{CloseReason, ConnectionRefused};
 use crate::event::Origin;
@@ -276,6 +274,7 @@ impl Socket {
 
     /// Publishing has waited for a subscriber: if it still does, for too long, the subscriber is disconnected.
     fn handle_slow_timeout(&mut self, id: ConnectionId) {
+        let patience = self.patience();
         let waited_for = self.links.get(id.0).is_some_and(|link| self.is_waited_for(link));
         let Some(link) = self.links.get_mut(id.0) else { return };
         link.slow.fired();
@@ -286,10 +285,6 @@ impl Socket {
                 self.timers.arm(TimerKey::SlowPeer(id), &mut link.slow, self.now + LATE);
             }
             Some(until) if until <= self.now => {
-                let patience = match self.config.slow_peer {
-                    SlowPeer::Block(patience) => patience,
-                    _ => BACKLOG_PATIENCE,
-                };
                 let moved = link.moved_at + patience;
                 if moved > self.now {
                     link.blocking_until = Some(moved);

@@ -17,9 +17,9 @@ use crate::id::ConnectionId;
 use crate::identity::Identity;
 use crate::outgoing::{self, Heading, Outgoing, Route};
 
-/// While messages wait to be published that nobody was there for, a subscriber that would be disconnected for being slow
-/// has so long to take some of what it was given.
-pub(super) const BACKLOG_PATIENCE: Duration = Duration::from_secs(1);
+/// A subscriber has at least so long from when it came to take some of what it was given, before it is disconnected for being
+/// slow; and with [`SlowPeer::Disconnect`], while messages wait that were published when nobody was there.
+const BACKLOG_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The messages that are bound to no peer, and who is next.
 #[derive(Debug, Default)]
@@ -174,19 +174,32 @@ impl Socket {
 
     /// Whether publishing a message of `bytes` bytes has to wait for a slow subscriber.
     pub(super) fn is_blocked(&mut self, bytes: usize) -> bool {
-        let SlowPeer::Block(patience) = self.config.slow_peer else { return false };
+        if !self.config.waits_for_slow_peers() {
+            return false;
+        }
         let full = self.router.log.full_for(bytes);
-        self.wait_for(&full, patience);
+        self.wait_for(&full);
         !full.is_empty()
     }
 
+    /// How long a subscriber that is waited for may take nothing.
+    pub(super) fn patience(&self) -> Duration {
+        match self.config.slow_peer {
+            SlowPeer::Block(patience) => patience,
+            SlowPeer::DropNewest | SlowPeer::DropOldest | SlowPeer::Disconnect => BACKLOG_PATIENCE,
+        }
+    }
+
     /// Gives subscribers that are full so much time from now on, or from when they have been waited for.
-    fn wait_for(&mut self, full: &BTreeSet<ConnectionId>, patience: Duration) {
-        let until = self.now + patience;
+    fn wait_for(&mut self, full: &BTreeSet<ConnectionId>) {
+        let until = self.now + self.patience();
         for id in full {
             if let Some(link) = self.links.get_mut(id.0)
                 && link.blocking_until.is_none()
             {
+                // What waited for it may fill its queue before anything could be written to it.
+                let at_least = link.open_since.map_or(until, |since| since + BACKLOG_PATIENCE);
+                let until = until.max(at_least);
                 link.blocking_until = Some(until);
                 self.timers.arm(TimerKey::SlowPeer(*id), &mut link.slow, until);
             }
@@ -232,14 +245,14 @@ impl Socket {
     /// Whether the message at the front of the queue waits for subscribers that are full.
     fn must_wait_for(&mut self, full: &BTreeSet<ConnectionId>, fresh: bool) -> bool {
         match self.config.slow_peer {
-            SlowPeer::Block(patience) => {
-                self.wait_for(full, patience);
+            SlowPeer::Block(_) => {
+                self.wait_for(full);
                 !full.is_empty()
             }
             SlowPeer::Disconnect if !fresh => {
                 // Who has come just now could take it at once, and would have all others disconnected, which come back
                 // and do the same to that one.
-                self.wait_for(full, BACKLOG_PATIENCE);
+                self.wait_for(full);
                 !full.is_empty()
             }
             SlowPeer::DropNewest | SlowPeer::DropOldest | SlowPeer::Disconnect => {
@@ -306,11 +319,11 @@ impl Socket {
 
     /// Has a publisher that finds the send buffer full wait for those for whom it is kept full.
     pub(super) fn wait_for_unsent(&mut self) {
-        if let SlowPeer::Block(patience) = self.config.slow_peer {
+        if self.config.waits_for_slow_peers() {
             let log = &self.router.log;
             let unsent = self.links.iter().filter(|(_, link)| link.is_open() && has_unsent(log, link));
             let unsent = unsent.map(|(key, _)| ConnectionId(key)).collect();
-            self.wait_for(&unsent, patience);
+            self.wait_for(&unsent);
         }
     }
 
