@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use aiomsg_proto::{CloseReason, Config, Instant, Limit};
+use aiomsg_tests::company::{peer, server};
 use aiomsg_tests::{Chunking, Network, NodeId, RawId, Scene, Taking, departures, numbered, refusals, wire};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -267,4 +268,30 @@ fn settings_of_time_are_kept() {
     assert!(scene.net.ended(silent).is_some());
     scene.run_for(MOMENT * 2);
     assert!(departures(&scene.net, scene.server).contains(&CloseReason::Silent));
+}
+
+/// All that the peer has sent is in the buffer, so that it is not heard from when reading is taken up again.
+#[test]
+fn sleep_while_nothing_is_read_says_nothing_of_the_time_after() {
+    let (mut net, server) = server(Config::default().receive_buffer(Limit::new(1, 1 << 20)));
+    net.set_chunking(Chunking::Whole);
+    let raw = peer(&mut net, 1);
+    net.set_taking(server, Taking::Nothing);
+    net.write(raw, [wire::data(b"one"), wire::data(b"two")].concat());
+    net.run_for(MOMENT);
+    for _ in 0..10 {
+        net.freeze(server);
+        net.run_for(SECOND * 100);
+        net.thaw(server);
+        net.run_for(MOMENT);
+    }
+    net.set_taking(server, Taking::All);
+    net.run_for(MOMENT);
+    net.freeze(server);
+    net.run_for(SECOND * 100);
+    net.thaw(server);
+    net.run_for(MOMENT);
+    net.write(raw, wire::heartbeat());
+    net.run_for(SECOND * 14);
+    assert_eq!(departures(&net, server), []);
 }

@@ -624,6 +624,10 @@ impl Connection {
 
     pub(crate) fn set_paused(&mut self, now: Instant, paused: bool) {
         self.liveness.set_paused(now, paused);
+        if !paused && self.phase == Phase::Open {
+            // Silence counts from now on, and we have slept through none of it.
+            self.sleeps = 0;
+        }
         if let Phase::Finishing { until: Some(until), .. } = &mut self.phase {
             *until = now + DRAIN;
         }
